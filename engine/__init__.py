@@ -1,0 +1,1 @@
+"""A telephone voice agent engine that knows no dealership."""

@@ -1,0 +1,413 @@
+"""The vocabulary of the system: every message that one actor tells another.
+
+Messages are frozen, tagged `msgspec` structs. Their JSON is what a link carries and what a tape holds,
+a line each. Times are seconds on the sender's monotonic clock unless the name says `_ms` (milliseconds)
+or `_at` (seconds since the Unix epoch).
+"""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Base of all messages; `type` in JSON is the class's name."""
+
+
+class Playback(StrEnum):
+    """Where a sentence of the agent's is on its way to the caller's ear."""
+
+    QUEUED = "queued"
+    PLAYING = "playing"
+    PLAYED = "played"
+    DROPPED = "dropped"
+
+
+# ---------------------------------------------------------------- who is calling
+
+
+class CallerContext(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the business knows of the caller, and how to speak to them."""
+
+    greeting: str
+    prompt: str
+    customer: dict[str, Any] | None = None
+
+
+class CallInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A call as the webhook learned of it. `caller` is E.164 or "anonymous"; `attested` is STIR level A."""
+
+    call: str
+    caller: str
+    called: str
+    attested: bool
+    started_at: float
+
+
+# ---------------------------------------------------------------- Media -> Call
+
+
+class CallStarted(Message, frozen=True):
+    """The stream is up and its `start` was valid."""
+
+    stream: str
+
+
+class DtmfPressed(Message, frozen=True):
+    """A key of the telephone: 0-9 * # A-D."""
+
+    n: int
+    digit: str
+
+
+class SpeechPlayed(Message, frozen=True):
+    """What the caller has heard of one sentence: told at its start, at its end, and when it is cut.
+
+    `audio_ms` is None while synthesis is still under way. `at` is the wall time of the sentence's first frame.
+    """
+
+    n: int
+    turn: int
+    index: int
+    state: Playback
+    played_ms: float
+    audio_ms: float | None
+    at: float
+
+
+class CallerGone(Message, frozen=True):
+    """The stream ended: `stop` (hung up or redirected) or `dropped` (no stop was seen)."""
+
+    why: str
+
+
+# ---------------------------------------------------------------- Stt -> Call
+
+
+class SpeechStarted(Message, frozen=True):
+    """Voice activity; fires on noise too."""
+
+    utterance: int
+
+
+class Interim(Message, frozen=True):
+    """The whole utterance so far, its tail may change."""
+
+    utterance: int
+    text: str
+
+
+class Final(Message, frozen=True):
+    """The whole utterance so far, none of it will change."""
+
+    utterance: int
+    text: str
+
+
+class TurnEnded(Message, frozen=True):
+    """The caller finished an utterance. `eager` is a guess that `TurnResumed` may take back."""
+
+    utterance: int
+    text: str
+    eager: bool = False
+
+
+class TurnResumed(Message, frozen=True):
+    """The caller went on after an eager `TurnEnded`."""
+
+    utterance: int
+
+
+class SttLost(Message, frozen=True):
+    """Recognition is away: the caller is not heard."""
+
+    why: str
+
+
+class SttBack(Message, frozen=True):
+    """Recognition is back after `away_ms`."""
+
+    away_ms: float
+
+
+# ---------------------------------------------------------------- Call -> media plane
+
+
+class Took(Message, frozen=True):
+    """This utterance and all before it are in the session: Stt may forget them."""
+
+    utterance: int
+
+
+class Speak(Message, frozen=True):
+    """One sentence to synthesise and play, after those before it."""
+
+    epoch: int
+    turn: int
+    index: int
+    text: str
+
+
+class Hush(Message, frozen=True):
+    """Stop synthesis of this turn and all before it."""
+
+    turn: int
+
+
+class Clear(Message, frozen=True):
+    """Stop playback now; Media answers with `SpeechPlayed` for each sentence that it cut or dropped."""
+
+
+class Pause(Message, frozen=True):
+    """Hold playback where it is."""
+
+
+class Resume(Message, frozen=True):
+    """Go on with held playback."""
+
+
+class HangUp(Message, frozen=True):
+    """End the call when all that was spoken has been played."""
+
+
+class Transfer(Message, frozen=True):
+    """Dial `number` when all that was spoken has been played."""
+
+    number: str
+
+
+class Noted(Message, frozen=True):
+    """Media's events up to its own number `n` are in the session."""
+
+    n: int
+
+
+# ---------------------------------------------------------------- taking over a call
+
+
+class LedgerEntry(msgspec.Struct, frozen=True):
+    """One sentence in Media's ledger."""
+
+    turn: int
+    index: int
+    text: str
+    state: Playback
+    played_ms: float
+    audio_ms: float | None
+    at: float
+
+
+class Utterance(msgspec.Struct, frozen=True):
+    """An utterance that Stt holds. `age_ms`: since its last interim or final."""
+
+    utterance: int
+    text: str
+    ended: bool
+    age_ms: float
+
+
+class Attach(Message, frozen=True):
+    """A CallActor took this epoch and wants the call's media; `next_utterance` is its first unknown one."""
+
+    epoch: int
+    next_utterance: int
+    noted: int
+
+
+class Adopt(Message, frozen=True):
+    """The epoch to obey from now on."""
+
+    epoch: int
+    next_utterance: int
+    noted: int
+
+
+class MediaHeld(Message, frozen=True):
+    """Media's answer to `Adopt`: ledger, unread keys, its event number, and milliseconds since playback ended."""
+
+    epoch: int
+    ledger: tuple[LedgerEntry, ...]
+    dtmf: tuple[DtmfPressed, ...]
+    quiet_ms: float
+
+
+class SttHeld(Message, frozen=True):
+    """Stt's answer to `Adopt`: utterances not yet taken, and milliseconds since the caller's last words."""
+
+    epoch: int
+    utterances: tuple[Utterance, ...]
+    quiet_ms: float
+
+
+class TtsHeld(Message, frozen=True):
+    """Tts's answer to `Adopt`."""
+
+    epoch: int
+
+
+class Attached(Message, frozen=True):
+    """All that the media plane holds for the CallActor that attached."""
+
+    epoch: int
+    stream: str
+    utterances: tuple[Utterance, ...]
+    ledger: tuple[LedgerEntry, ...]
+    dtmf: tuple[DtmfPressed, ...]
+    silence_ms: float
+
+
+class Refused(Message, frozen=True):
+    """A newer epoch has the call: stop silently."""
+
+    epoch: int
+
+
+class Start(Message, frozen=True):
+    """Stream asks a host to run this call; `last_epoch` is the highest it has seen, `taping` asks for a tape."""
+
+    info: CallInfo
+    stream: str
+    last_epoch: int
+    attempt: int = 0
+
+
+class CallEnded(Message, frozen=True):
+    """The CallActor is done; its host has forgotten it."""
+
+    call: str
+    outcome: str
+
+
+# ---------------------------------------------------------------- Llm
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """One call that the model made; `arguments` is its JSON text, unchecked."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tokens of one reply. `prompt` includes `cached`. `estimated`: counted by us, the stream was cut."""
+
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+    estimated: bool = False
+
+
+class Respond(Message, frozen=True):
+    """Ask the model. `messages` and `tools` are as OpenAI's chat completions take them."""
+
+    turn: int
+    request: int
+    first_index: int
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]]
+
+
+class Cancel(Message, frozen=True):
+    """Drop this request and its connection now."""
+
+    request: int
+
+
+class Sentence(Message, frozen=True):
+    """One speakable sentence of a reply, in order."""
+
+    request: int
+    index: int
+    text: str
+
+
+class ToolCalls(Message, frozen=True):
+    """The model wants these run; told once, after the reply's last sentence."""
+
+    request: int
+    calls: tuple[ToolCall, ...]
+
+
+class ReplyEnded(Message, frozen=True):
+    """The reply is whole."""
+
+    request: int
+    usage: Usage
+
+
+class ReplyFailed(Message, frozen=True):
+    """The reply ended early; sentences told so far stand."""
+
+    request: int
+    why: str
+
+
+class ModelDelta(Message, frozen=True):
+    """A decoded piece of the model's stream: text, or a fragment of the tool call at `tool_index`."""
+
+    request: int
+    text: str = ""
+    tool_index: int = -1
+    tool_id: str = ""
+    tool_name: str = ""
+    tool_arguments: str = ""
+
+
+class ModelDone(Message, frozen=True):
+    """The model's stream ended: `finish` is OpenAI's finish_reason, or "error" with `why`."""
+
+    request: int
+    finish: str
+    usage: Usage
+    model: str = ""
+    why: str = ""
+
+
+# ---------------------------------------------------------------- Tool
+
+
+class ToolRequest(Message, frozen=True):
+    """Run one tool. `key` is the same whenever the same call is sent again; `caller` is E.164."""
+
+    call: str
+    epoch: int
+    tool: str
+    arguments: str
+    caller: str
+    key: str
+
+
+class ToolResult(Message, frozen=True):
+    """`result` is JSON text for the model. `ok` false: it did not do what was asked, and says why."""
+
+    key: str
+    ok: bool
+    result: str
+    took_ms: float = 0.0
+    pid: int = 0
+    replayed: bool = False
+
+
+# ---------------------------------------------------------------- runtime
+
+
+class Tick(Message, frozen=True):
+    """A timer of one's own went off."""
+
+    name: str
+    n: int = 0
+
+
+class Down(Message, frozen=True):
+    """A child ended with an error."""
+
+    child: str
+    reason: str
+
+
+class LinkLost(Message, frozen=True):
+    """The other side of a link is dead or hangs."""
+
+    why: str

@@ -1,0 +1,41 @@
+"""What the engine asks of a set of tools: schemas for the model, and one door to run them.
+
+The engine knows no dealership: `serve_app` hands it a `Toolbox` (ours is `crm.tools`).
+"""
+
+from typing import Any, Protocol
+
+import msgspec
+
+from engine.messages import CallerContext, ToolRequest, ToolResult
+
+
+class ToolSpec(msgspec.Struct, frozen=True):
+    """One tool as the model sees it.
+
+    `parameters` is a JSON schema that OpenAI's strict mode takes. `changes` marks tools that write: their
+    results are stored under the request's idempotency key. `say` is what the agent may say while it runs.
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    changes: bool = False
+
+
+class Toolbox(Protocol):
+    """Runs tools and knows callers. Implementations own their database connections."""
+
+    specs: tuple[ToolSpec, ...]
+
+    async def open(self) -> None:
+        """Connects. Raises a sentence that says what to do when it can't."""
+
+    async def close(self) -> None:
+        """Closes what `open` opened. Safe to run twice."""
+
+    async def run(self, request: ToolRequest) -> ToolResult:
+        """Runs one tool. Never raises for bad arguments: those are results with `ok` false, told to the model."""
+
+    async def context(self, phone: str, called: str) -> CallerContext:
+        """What is known of the caller with this E.164 number (or "anonymous") dialling `called`."""

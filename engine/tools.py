@@ -37,5 +37,9 @@ class Toolbox(Protocol):
     async def run(self, request: ToolRequest) -> ToolResult:
         """Runs one tool. Never raises for bad arguments: those are results with `ok` false, told to the model."""
 
-    async def context(self, phone: str, called: str) -> CallerContext:
-        """What is known of the caller with this E.164 number (or "anonymous") dialling `called`."""
+    async def context(self, phone: str, called: str, attested: bool) -> CallerContext:
+        """What is known of the caller with this E.164 number (or "anonymous") dialling `called`.
+
+        Caller ID can be forged: only for an `attested` number (STIR level A) may the greeting and prompt give
+        away what is known beyond a first name.
+        """

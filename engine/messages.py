@@ -6,7 +6,7 @@ or `_at` (seconds since the Unix epoch).
 """
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Union
 
 import msgspec
 
@@ -64,7 +64,8 @@ class DtmfPressed(Message, frozen=True):
 class SpeechPlayed(Message, frozen=True):
     """What the caller has heard of one sentence: told at its start, at its end, and when it is cut.
 
-    `audio_ms` is None while synthesis is still under way. `at` is the wall time of the sentence's first frame.
+    `audio_ms` is None while synthesis is still under way. `at` is the wall time of the sentence's first frame;
+    `asked_at` of its text going to synthesis, `audio_at` of its first audio coming back.
     """
 
     n: int
@@ -73,6 +74,14 @@ class SpeechPlayed(Message, frozen=True):
     state: Playback
     played_ms: float
     audio_ms: float | None
+    at: float
+    asked_at: float = 0.0
+    audio_at: float = 0.0
+
+
+class Cleared(Message, frozen=True):
+    """The answer to `Clear`, after a `SpeechPlayed` for each sentence that it cut; `at`: when `clear` was sent."""
+
     at: float
 
 
@@ -92,25 +101,32 @@ class SpeechStarted(Message, frozen=True):
 
 
 class Interim(Message, frozen=True):
-    """The whole utterance so far, its tail may change."""
+    """The whole utterance so far, its tail may change. `at`: wall time of the vendor's message."""
 
     utterance: int
     text: str
+    at: float = 0.0
 
 
 class Final(Message, frozen=True):
-    """The whole utterance so far, none of it will change."""
+    """The whole utterance so far, none of it will change. `at`: wall time of the vendor's message."""
 
     utterance: int
     text: str
+    at: float = 0.0
 
 
 class TurnEnded(Message, frozen=True):
-    """The caller finished an utterance. `eager` is a guess that `TurnResumed` may take back."""
+    """The caller finished an utterance. `eager` is a guess that `TurnResumed` may take back.
+
+    `at`: wall time of the vendor's message; `spoke_until`: wall time at which the last word ended.
+    """
 
     utterance: int
     text: str
     eager: bool = False
+    at: float = 0.0
+    spoke_until: float = 0.0
 
 
 class TurnResumed(Message, frozen=True):
@@ -156,7 +172,10 @@ class Hush(Message, frozen=True):
 
 
 class Clear(Message, frozen=True):
-    """Stop playback now; Media answers with `SpeechPlayed` for each sentence that it cut or dropped."""
+    """Stop playback now, and forget a `HangUp` or `Transfer` that waits for it.
+
+    Media answers with `SpeechPlayed` for each sentence that it cut or dropped, then `Cleared`.
+    """
 
 
 class Pause(Message, frozen=True):
@@ -224,7 +243,7 @@ class Adopt(Message, frozen=True):
 
 
 class MediaHeld(Message, frozen=True):
-    """Media's answer to `Adopt`: ledger, unread keys, its event number, and milliseconds since playback ended."""
+    """Media's answer to `Adopt`: ledger, unread keys, and milliseconds since playback ended."""
 
     epoch: int
     ledger: tuple[LedgerEntry, ...]
@@ -264,7 +283,7 @@ class Refused(Message, frozen=True):
 
 
 class Start(Message, frozen=True):
-    """Stream asks a host to run this call; `last_epoch` is the highest it has seen, `taping` asks for a tape."""
+    """Stream asks a host to run this call; `last_epoch` is the highest it has seen, `attempt` counts from 0."""
 
     info: CallInfo
     stream: str
@@ -330,11 +349,21 @@ class ToolCalls(Message, frozen=True):
     calls: tuple[ToolCall, ...]
 
 
+class Timings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Wall times of one reply: request sent, first token, first whole sentence. 0: did not happen."""
+
+    asked_at: float = 0.0
+    first_token_at: float = 0.0
+    first_sentence_at: float = 0.0
+
+
 class ReplyEnded(Message, frozen=True):
     """The reply is whole."""
 
     request: int
     usage: Usage
+    timings: Timings = Timings()
+    model: str = ""
 
 
 class ReplyFailed(Message, frozen=True):
@@ -411,3 +440,46 @@ class LinkLost(Message, frozen=True):
     """The other side of a link is dead or hangs."""
 
     why: str
+
+
+# ---------------------------------------------------------------- media plane, in one process
+
+
+class CallerAudio(Message, frozen=True):
+    """mu-law of the caller's, usually 160 bytes."""
+
+    payload: bytes
+
+
+class SpeechAudio(Message, frozen=True):
+    """mu-law of one sentence, any length, in order."""
+
+    epoch: int
+    turn: int
+    index: int
+    payload: bytes
+    asked_at: float = 0.0
+    audio_at: float = 0.0
+
+
+class SpeechWhole(Message, frozen=True):
+    """All audio of this sentence has been told."""
+
+    epoch: int
+    turn: int
+    index: int
+
+
+class MarkEchoed(Message, frozen=True):
+    """Twilio has played all that was sent before this mark, or dropped it at a `clear`."""
+
+    name: str
+
+
+class PlayedOut(Message, frozen=True):
+    """Media to Stream: the last words before a `HangUp` or `Transfer` were played."""
+
+    number: str = ""
+
+
+AnyMessage = Union[tuple(Message.__subclasses__())]  # type: ignore[valid-type]  # noqa: UP007

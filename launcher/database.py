@@ -1,0 +1,27 @@
+"""Brings a database to the current schema, and gives a new one its demo rows.
+
+The crm is imported when it is needed: it takes a while, and the launcher checks much before that.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable
+
+
+async def migrate(database_url: str) -> None:
+    """Runs the migrations; safe to run from several places at once."""
+    from crm.migrate import upgrade
+
+    await _call(upgrade, database_url)
+
+
+async def seed(database_url: str) -> None:
+    """Adds the demo customers and services where they are missing."""
+    from crm.seed import seed as add_rows
+
+    await _call(add_rows, database_url)
+
+
+async def _call(function: Callable[[str], Awaitable[None] | None], database_url: str) -> None:
+    result = function(database_url)
+    if inspect.isawaitable(result):
+        await result

@@ -1,0 +1,65 @@
+"""What many tests need: one real Postgres and one real Valkey for the run, a clean database for each test."""
+
+import importlib
+import importlib.util
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+import redis
+
+from launcher.services import Services
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Services]:
+    """Postgres and Valkey in a throwaway directory; started with the first test that asks."""
+    with Services() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def template_database(services: Services) -> str:
+    """URL of a database with the current migrations, which each test's database is copied from."""
+    url = services.database_url
+    if importlib.util.find_spec("crm.migrate") is None:
+        return url
+    # In a process of its own: Alembic runs an event loop, and a session fixture has none to lend.
+    done = subprocess.run(
+        [sys.executable, "-m", "crm.migrate", url], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return url
+
+
+@pytest.fixture
+async def postgres_url(template_database: str) -> AsyncIterator[str]:
+    """URL of a database of this test's own: migrated, without rows, dropped afterwards."""
+    template = urlsplit(template_database).path.lstrip("/")
+    name = f"test_{secrets.token_hex(8)}"
+    administration = await asyncpg.connect(_with_database(template_database, "postgres"), timeout=30)
+    try:
+        await administration.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
+        try:
+            yield _with_database(template_database, name)
+        finally:
+            await administration.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    finally:
+        await administration.close(timeout=10)
+
+
+@pytest.fixture
+def redis_url(services: Services) -> Iterator[str]:
+    """URL of an empty Valkey database."""
+    with redis.Redis.from_url(services.redis_url, socket_timeout=30) as client:
+        client.flushdb()
+        yield services.redis_url
+        client.flushdb()
+
+
+def _with_database(url: str, name: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))

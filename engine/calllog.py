@@ -85,7 +85,7 @@ class LogEvent(Message, frozen=True):
 
 
 class LogTranscript(Message, frozen=True):
-    """One sentence as it was heard: of the agent's, only what was played. Told again, the later text stands."""
+    """One sentence as it was heard: of the agent's, only what was played. Told again, it is replaced."""
 
     call: str
     turn: int
@@ -148,7 +148,7 @@ call_log = sa.Table(
     sa.Column(
         "duration_ms",
         sa.Double,
-        sa.Computed("(extract(epoch from (ended_at - answered_at)) * 1000)::double precision", persisted=True),
+        sa.Computed("extract(epoch from (ended_at - answered_at)) * 1000", persisted=True),
     ),
     sa.Column("outcome", sa.Text),
     sa.Column("turns", sa.Integer),
@@ -198,3 +198,378 @@ call_metric = sa.Table(
     _instant("at", nullable=False),
     sa.Index("call_metric_name_at", "name", "at"),
 )
+
+# ---------------------------------------------------------------- statements
+
+
+def _upsert_open() -> Insert:
+    statement = insert(call_log)
+    new = statement.excluded
+    told = {name: new[name] for name in ("caller", "called", "attested")}
+    earliest = {name: sa.func.least(call_log.c[name], new[name]) for name in ("started_at", "answered_at")}
+    return statement.on_conflict_do_update(index_elements=["call"], set_=told | earliest)
+
+
+def _upsert_end() -> Insert:
+    statement = insert(call_log)
+    new = statement.excluded
+    names = ("outcome", "ended_at", "turns", "interruptions", "tool_calls")
+    tokens = ("prompt_tokens", "cached_tokens", "completion_tokens")
+    return statement.on_conflict_do_update(
+        index_elements=["call"],
+        set_={name: new[name] for name in names + tokens},
+        where=sa.or_(call_log.c.ended_at.is_(None), new.ended_at >= call_log.c.ended_at),
+    )
+
+
+def _upsert(table: sa.Table) -> Insert:
+    statement = insert(table)
+    keys = [column.name for column in table.primary_key]
+    rest = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=rest)
+
+
+_STUB = insert(call_log).on_conflict_do_nothing()
+
+# In the order in which a batch runs them.
+_STATEMENTS: dict[type[Entry], Insert] = {
+    OpenCall: _upsert_open(),
+    LogEvent: insert(call_event).on_conflict_do_nothing(),
+    LogTranscript: _upsert(call_transcript),
+    LogMetric: _upsert(call_metric),
+    FinalizeCall: _upsert_end(),
+}
+
+Row = tuple[type[Entry], dict[str, Any]]
+
+_DEEPEST = 8  # levels of a detail that are kept; a detail may hold itself
+
+
+def _row(entry: Entry) -> Row:
+    """The entry as bound parameters: fields are named as columns. Raises when Postgres could not take it."""
+    fields: dict[str, Any] = {name: getattr(entry, name) for name in entry.__struct_fields__}
+    if isinstance(entry, OpenCall):
+        info = fields.pop("info")
+        fields |= {name: getattr(info, name) for name in info.__struct_fields__}
+    elif isinstance(entry, FinalizeCall):
+        usage = fields.pop("usage")
+        fields |= {"prompt_tokens": usage.prompt, "cached_tokens": usage.cached}
+        fields |= {"completion_tokens": usage.completion}
+    elif isinstance(entry, LogEvent):
+        # Known before the first try, so that a batch whose outcome is unknown can be sent again.
+        fields["id"] = uuid.uuid4()
+    return type(entry), {name: _bound(name, value) for name, value in fields.items()}
+
+
+def _bound(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, dict):
+        return _plain(value)
+    if name == "at" or name.endswith("_at"):
+        return None if value is None else datetime.fromtimestamp(value, UTC)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value}")
+    return value
+
+
+def _text(value: str) -> str:
+    """Text that Postgres takes: no NUL, no lone surrogate."""
+    return value.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def _plain(value: object, depth: int = 0) -> Any:
+    """JSON that Postgres takes as jsonb, and a copy, since the caller may go on writing to theirs."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2**63 else None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.to_builtins(value)
+    if isinstance(value, dict):
+        return {_text(str(k)): _plain(v, depth + 1) for k, v in value.items()} if depth < _DEEPEST else "..."
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item, depth + 1) for item in value] if depth < _DEEPEST else "..."
+    return _text(str(value))
+
+
+# ---------------------------------------------------------------- the writer
+
+_WRITE_S = 10.0  # a batch that takes longer has met a Postgres that hangs
+_FIRST_RETRY_S = 0.1
+_LAST_RETRY_S = 2.0
+_CANCEL_S = 5.0  # SQLAlchemy gives a connection 2 s to close
+
+# SQLAlchemy's asyncpg dialect wraps what asyncpg raises; refused sockets and deadlines come as they are.
+_AWAY = (SQLAlchemyError, OSError, TimeoutError)
+
+
+class CallLog:
+    """Writes the log of all calls of this process, behind their backs.
+
+    `write` and the methods that are named for what they log append to a spool and return: they never wait
+    and never raise. One task writes the spool in batches of `batch_rows`, or what there is `linger_s` after
+    the first row; while Postgres is away it retries, and the spool fills. A full spool (`limit` rows) drops
+    what comes, counted in `dropped` and logged; its last tenth is kept for openings and ends of calls. Rows
+    that Postgres refuses for what is in them are dropped alone. Use from one event loop; the owner of
+    `engine` disposes of it after `close`.
+    """
+
+    def __init__(
+        self, engine: AsyncEngine, *, limit: int = 20_000, batch_rows: int = 200, linger_s: float = 0.25
+    ) -> None:
+        self.dropped = 0
+        self._engine = engine
+        self._limit = limit
+        self._batch_rows = batch_rows
+        self._linger_s = linger_s
+        self._rows: deque[Row] = deque()
+        self._accepted = 0  # rows ever appended
+        self._settled = 0  # of those, rows written or refused
+        self._flushes: dict[asyncio.Future[None], int] = {}
+        self._some = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._closing = False
+        self._dropping = False
+        self._away_since: float | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Starts the writing task on the running loop. Entries told before wait for it."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="call log")
+            self._task.add_done_callback(_report)
+
+    def open_call(self, info: CallInfo, answered_at: float | None = None) -> None:
+        """The call exists; told again with `answered_at` (Unix seconds) when its stream started."""
+        self.write(OpenCall(info, answered_at))
+
+    def log_call_event(
+        self, call: str, kind: str, detail: dict[str, Any], at: float, seq: int | None = None
+    ) -> None:
+        """Something happened at `at` (Unix seconds). With `seq`, a repetition on another host is ignored."""
+        self.write(LogEvent(call, kind, detail, at, seq))
+
+    def log_transcript(
+        self,
+        call: str,
+        turn: int,
+        index: int,
+        speaker: Speaker,
+        text: str,
+        at: float,
+        interrupted: bool = False,
+    ) -> None:
+        """One sentence as heard, from `at` (Unix seconds) on."""
+        self.write(LogTranscript(call, turn, index, speaker, text, at, interrupted))
+
+    def log_performance_metric(
+        self, call: str, turn: int, name: str, value_ms: float, at: float, n: int = 0
+    ) -> None:
+        """One latency (see `Leg`) in milliseconds, which ended at `at` (Unix seconds)."""
+        self.write(LogMetric(call, turn, name, value_ms, at, n))
+
+    def finalize_call_log(
+        self,
+        call: str,
+        outcome: Outcome,
+        ended_at: float,
+        *,
+        turns: int = 0,
+        interruptions: int = 0,
+        tool_calls: int = 0,
+        usage: Usage = Usage(),  # noqa: B008 - frozen
+    ) -> None:
+        """The call ended at `ended_at` (Unix seconds), with these totals; tokens are of the whole call."""
+        self.write(FinalizeCall(call, outcome, ended_at, turns, interruptions, tool_calls, usage))
+
+    def write(self, entry: Entry) -> None:
+        """Appends one entry to the spool, or drops and counts it. Never waits, never raises."""
+        weighty = isinstance(entry, OpenCall | FinalizeCall)
+        if self._closing or len(self._rows) >= (self._limit if weighty else self._limit - self._limit // 10):
+            self._drop(1, "closed" if self._closing else "full")
+            return
+        try:
+            row = _row(entry)
+        except Exception as error:  # a call must not die of its log, whatever it is told
+            count("call_log_malformed")
+            _log.error("call_log_malformed", entry=type(entry).__name__, error=type(error).__name__)
+            return
+        self._rows.append(row)
+        self._accepted += 1
+        self._signal()
+
+    async def flush(self, timeout: float) -> bool:
+        """Waits until all that was told so far is written; False when `timeout` seconds were not enough."""
+        if self._settled >= self._accepted:
+            return True
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._flushes[done] = self._accepted
+        self._signal()
+        try:
+            async with asyncio.timeout(timeout):
+                await done
+        except TimeoutError:
+            return False
+        finally:
+            self._flushes.pop(done, None)
+            self._signal()
+        return True
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """Writes what is left for at most `timeout` seconds, drops the rest, counted, and ends the task.
+
+        Safe to call twice. Raises what the task died of, if it did.
+        """
+        self._closing = True
+        self._signal()
+        task, self._task = self._task, None
+        if task is not None:
+            try:
+                await asyncio.wait({task}, timeout=timeout)
+            finally:
+                task.cancel()
+            await asyncio.wait({task}, timeout=_CANCEL_S)
+        if self._rows:
+            self._drop(len(self._rows), "unwritten")
+            self._settle(len(self._rows))
+        if task is not None and task.done() and not task.cancelled():
+            task.result()
+
+    async def _run(self) -> None:
+        retry_s = _FIRST_RETRY_S
+        while True:
+            await self._some.wait()
+            if not self._rows:
+                return  # closing, and all is written
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._linger_s):
+                    await self._hurry.wait()
+            try:
+                await self._store(list(islice(self._rows, self._batch_rows)))
+            except _AWAY as error:
+                self._note_away(error)
+                await asyncio.sleep(retry_s * random.uniform(0.5, 1.0))
+                retry_s = min(2 * retry_s, _LAST_RETRY_S)
+            else:
+                self._note_back()
+                retry_s = _FIRST_RETRY_S
+
+    async def _store(self, rows: list[Row]) -> None:
+        """Writes the rows, which head the spool, and takes them off it; halves them to find a refused one."""
+        try:
+            async with asyncio.timeout(_WRITE_S):
+                await self._insert(rows)
+            self._settle(len(rows))
+            return
+        except SQLAlchemyError as error:
+            if not _refused(error):
+                raise
+            reason = type(getattr(error, "orig", error)).__name__
+        if len(rows) > 1:
+            await self._store(rows[: len(rows) // 2])
+            await self._store(rows[len(rows) // 2 :])
+            return
+        # The error's text holds the row's values, which are private.
+        count("call_log_refused")
+        _log.error("call_log_refused", entry=rows[0][0].__name__, call=rows[0][1]["call"], reason=reason)
+        self._settle(1)
+
+    async def _insert(self, rows: list[Row]) -> None:
+        async with self._engine.begin() as connection:
+            calls = sorted({row["call"] for _, row in rows})
+            await connection.execute(_STUB, [{"call": call} for call in calls])
+            for kind, statement in _STATEMENTS.items():
+                told = [row for row_kind, row in rows if row_kind is kind]
+                # Two processes that lock calls in the same order can't lock each other out.
+                if told:
+                    await connection.execute(statement, sorted(told, key=lambda row: str(row["call"])))
+
+    def _settle(self, rows: int) -> None:
+        for _ in range(rows):
+            self._rows.popleft()
+        self._settled += rows
+        for done, accepted in self._flushes.items():
+            if self._settled >= accepted and not done.done():
+                done.set_result(None)
+        self._signal()
+
+    def _signal(self) -> None:
+        _put(self._some, bool(self._rows) or self._closing)
+        _put(self._hurry, len(self._rows) >= self._batch_rows or bool(self._flushes) or self._closing)
+
+    def _drop(self, rows: int, why: str) -> None:
+        self.dropped += rows
+        count("call_log_dropped", rows)
+        if not self._dropping:
+            self._dropping = True
+            _log.error("call_log_dropping", why=why, spooled=len(self._rows), dropped=self.dropped)
+
+    def _note_away(self, error: BaseException) -> None:
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            what = getattr(error, "orig", None) or error
+            _log.warning("call_log_away", error=f"{type(what).__name__}: {what}", spooled=len(self._rows))
+
+    def _note_back(self) -> None:
+        if self._away_since is not None:
+            away_s = round(time.monotonic() - self._away_since, 3)
+            _log.info("call_log_back", away_s=away_s, spooled=len(self._rows), dropped=self.dropped)
+        self._away_since = None
+        self._dropping = False
+
+
+def _refused(error: SQLAlchemyError) -> bool:
+    """Whether the rows are at fault (SQLSTATE classes 21, 22, 23), so that trying again can't help."""
+    if isinstance(error, DBAPIError):
+        return str(getattr(error.orig, "sqlstate", None) or "")[:2] in {"21", "22", "23"}
+    return isinstance(error, sa.exc.StatementError)  # raised while parameters were bound
+
+
+def _put(event: asyncio.Event, wanted: bool) -> None:
+    if wanted:
+        event.set()
+    else:
+        event.clear()
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        count("call_log_crashed")
+        _log.error("call_log_crashed", exc_info=error)
+
+
+# ---------------------------------------------------------------- the sweeper
+
+
+async def finish_dead_calls(
+    engine: AsyncEngine, older_than: timedelta, now: datetime | None = None
+) -> list[str]:
+    """Ends calls that nobody ended and that were last heard of before `now - older_than`, as "lost".
+
+    Their end is the last thing known of them. A real end that is told afterwards stands. Give at least the
+    longest silence of a living call plus the longest outage that the spool outlasts. Returns the calls'
+    sids; safe to run on several machines at once. Raises `TimeoutError` after 30 s.
+    """
+    last = _last_known()
+    cutoff = (now or datetime.now(UTC)) - older_than
+    dead = sa.select(call_log.c.call, last.label("at")).where(call_log.c.ended_at.is_(None)).subquery()
+    statement = (
+        sa.update(call_log)
+        .values(outcome=str(Outcome.LOST), ended_at=dead.c.at)
+        .where(call_log.c.call == dead.c.call, call_log.c.ended_at.is_(None), dead.c.at < cutoff)
+        .returning(call_log.c.call)
+    )
+    async with asyncio.timeout(30), engine.begin() as connection:
+        return sorted((await connection.execute(statement)).scalars())
+
+
+def _last_known() -> sa.ColumnElement[datetime]:
+    tables = (call_event, call_transcript, call_metric)
+    latest = (
+        sa.select(sa.func.max(table.c.at)).where(table.c.call == call_log.c.call).scalar_subquery()
+        for table in tables
+    )
+    return sa.func.greatest(call_log.c.started_at, call_log.c.answered_at, *latest)

@@ -1,0 +1,223 @@
+"""The dealership's toolbox: seven tools for the model, and what is known of a caller.
+
+A tool that changes something runs in one transaction with the epoch check and its own stored result, so
+that it happens once, is refused to a superseded CallActor, and answers the same when it is sent again.
+"""
+
+import asyncio
+import datetime as dt
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from crm import appointments, lookups, prompt, repository, schemas
+from crm.appointments import Desk
+from crm.database import DATABASE_ERRORS, check, connect, worth_a_retry
+from crm.models import StoredResult
+from crm.nhtsa import Nhtsa
+from crm.records import CustomerRecord, ServiceRecord, e164
+from engine.messages import CallerContext, ToolRequest, ToolResult
+from engine.tools import ToolSpec
+
+_log = structlog.get_logger(__name__)
+
+RUN_S = 7.0  # below the engine's wait for a tool, so that the model is told something
+CONTEXT_S = 2.0
+
+REFUSED = "refused: a newer epoch has the call"
+AWAY = "The dealership's records can't be reached right now. Promise nothing; say so, or try once more."
+
+
+class DealershipTools:
+    """Implements `engine.tools.Toolbox` on Postgres and NHTSA.
+
+    `now` gives an aware time. Empty `greeting_template` and `system_prompt` mean the dealership's own.
+    Raises `crm.prompt.PromptError` for a bad template and `ZoneInfoNotFoundError` for an unknown zone.
+    """
+
+    specs: tuple[ToolSpec, ...] = schemas.SPECS
+
+    def __init__(
+        self,
+        database_url: str,
+        nhtsa_base_url: str,
+        timezone: str,
+        dealership_name: str,
+        greeting_template: str,
+        system_prompt: str,
+        now: Callable[[], dt.datetime],
+    ) -> None:
+        prompt.check_template(greeting_template)
+        self._database_url = database_url
+        self._nhtsa_base_url = nhtsa_base_url
+        self._zone = ZoneInfo(timezone)
+        self._dealership = dealership_name
+        self._template = greeting_template
+        self._rules = system_prompt
+        self._now = now
+        self._engine: AsyncEngine | None = None
+        self._nhtsa: Nhtsa | None = None
+        self._services: tuple[ServiceRecord, ...] = ()
+
+    async def open(self) -> None:
+        """Connects. Raises `crm.database.DatabaseAway` with what to do."""
+        engine = connect(self._database_url)
+        try:
+            await check(engine, self._database_url)
+        except BaseException:
+            await engine.dispose()
+            raise
+        self._engine = engine
+        self._nhtsa = Nhtsa(self._nhtsa_base_url)
+
+    async def close(self) -> None:
+        """Closes connections; safe to run twice."""
+        engine, self._engine = self._engine, None
+        nhtsa, self._nhtsa = self._nhtsa, None
+        if nhtsa is not None:
+            await nhtsa.close()
+        if engine is not None:
+            await engine.dispose()
+
+    # ------------------------------------------------------------ tools
+
+    async def run(self, request: ToolRequest) -> ToolResult:
+        """Runs one tool; bad arguments and a database that is away are results with `ok` false.
+
+        Takes at most `RUN_S`. When a change's outcome is unknown (the connection broke at the commit), it is sent once more:
+        the stored result comes back if it had happened.
+        """
+        started = time.perf_counter()
+        replayed = False
+        try:
+            arguments = schemas.parse(request.tool, request.arguments)
+            async with asyncio.timeout(RUN_S):
+                answer, replayed = await self._twice(request, arguments)
+        except schemas.BadArguments as error:
+            answer = {"error": str(error)}
+        except DATABASE_ERRORS:
+            _log.exception("tool_failed", call=request.call, tool=request.tool)
+            answer = {"error": AWAY}
+        return ToolResult(
+            key=request.key,
+            ok="error" not in answer,
+            result=msgspec.json.encode(answer).decode(),
+            took_ms=(time.perf_counter() - started) * 1000,
+            pid=os.getpid(),
+            replayed=replayed,
+        )
+
+    async def _twice(self, request: ToolRequest, arguments: schemas.Arguments) -> tuple[dict[str, Any], bool]:
+        run = self._change if schemas.changes(request.tool) else self._read
+        try:
+            return await run(request, arguments)
+        except DATABASE_ERRORS as error:
+            if not worth_a_retry(error):
+                raise
+            _log.warning("tool_retried", call=request.call, tool=request.tool, why=type(error).__name__)
+        return await run(request, arguments)
+
+    async def _read(self, request: ToolRequest, arguments: schemas.Arguments) -> tuple[dict[str, Any], bool]:
+        desk = self._desk(request)
+        match arguments:
+            case schemas.DecodeVin():
+                return await lookups.decode_vin(self._opened_nhtsa(), arguments), False
+            case schemas.LookupCustomer():
+                async with self._session() as session:
+                    return await lookups.lookup_customer(session, desk.phone, arguments), False
+            case schemas.GetAvailableSlots():
+                async with self._session() as session:
+                    return await appointments.available(session, desk, arguments), False
+            case _:
+                async with self._session() as session:
+                    return await appointments.upcoming(session, desk), False
+
+    async def _change(
+        self, request: ToolRequest, arguments: schemas.Arguments
+    ) -> tuple[dict[str, Any], bool]:
+        async with self._session() as session, session.begin():
+            # Its row lock also makes the changes of one call, and so two runs of one key, take turns.
+            if await repository.take_epoch(session, request.call, request.epoch) > request.epoch:
+                return {"error": REFUSED}, False
+            stored = await repository.stored_result(session, request.key)
+            if stored is not None:
+                return stored, True
+            answer = await self._changed(session, self._desk(request), arguments)
+            session.add(StoredResult(key=request.key, call=request.call, tool=request.tool, result=answer))
+        return answer, False
+
+    async def _changed(
+        self, session: AsyncSession, desk: Desk, arguments: schemas.Arguments
+    ) -> dict[str, Any]:
+        match arguments:
+            case schemas.BookAppointment():
+                return await appointments.book(session, desk, arguments)
+            case schemas.CancelAppointment():
+                return await appointments.cancel(session, desk, arguments)
+            case schemas.RescheduleAppointment():
+                return await appointments.reschedule(session, desk, arguments)
+            case _:
+                raise AssertionError(f"{type(arguments).__name__} changes nothing")
+
+    # ------------------------------------------------------------ callers
+
+    async def context(self, phone: str, called: str, attested: bool = False) -> CallerContext:
+        """Greeting, prompt and what may be said of a caller; see `crm.prompt` for what attestation allows.
+
+        When Postgres is away for `CONTEXT_S` the caller is greeted as unknown, so that the call is answered. `customer` is
+        None for an unknown caller, and has no more than first name and number for one that is not attested.
+        """
+        customer = None
+        try:
+            async with asyncio.timeout(CONTEXT_S), self._session() as session:
+                self._services = await repository.services(session)
+                row = await repository.customer_by_phone(session, phone) if e164(phone) else None
+                customer = await repository.record_of(session, row) if row else None
+        except DATABASE_ERRORS:
+            _log.exception("context_failed", called=called)
+        now = self._local_now()
+        return CallerContext(
+            greeting=prompt.greeting(self._dealership, customer, attested, now.date(), self._template),
+            prompt=prompt.system_prompt(
+                self._dealership,
+                self._services,
+                customer,
+                caller=phone,
+                attested=attested,
+                now=now,
+                rules=self._rules,
+            ),
+            customer=_shown(customer, attested),
+        )
+
+    # ------------------------------------------------------------ parts
+
+    def _local_now(self) -> dt.datetime:
+        return self._now().astimezone(self._zone)
+
+    def _desk(self, request: ToolRequest) -> Desk:
+        return Desk(self._zone, self._local_now(), e164(request.caller), request.call)
+
+    def _session(self) -> AsyncSession:
+        if self._engine is None:
+            raise RuntimeError("the toolbox is not open: await open() first")
+        return async_sessionmaker(self._engine, expire_on_commit=False)()
+
+    def _opened_nhtsa(self) -> Nhtsa:
+        if self._nhtsa is None:
+            raise RuntimeError("the toolbox is not open: await open() first")
+        return self._nhtsa
+
+
+def _shown(customer: CustomerRecord | None, attested: bool) -> dict[str, Any] | None:
+    if customer is None:
+        return None
+    if not attested:
+        return {"name": customer.first_name, "phone": customer.phone, "attested": False}
+    return {**msgspec.to_builtins(customer), "attested": True}

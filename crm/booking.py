@@ -122,7 +122,7 @@ def _why_no_time(
     if start < opens or start >= closes:
         return f"{start:%H:%M} is outside our hours: we are open on {span}."
     if end > closes:
-        return f"At {start:%H:%M} there is not enough time: it takes {minutes} minutes and we close at {closes:%H:%M}."
+        return f"{start:%H:%M} is too late: it takes {minutes} minutes and we close at {closes:%H:%M}."
     if (start - opens) % dt.timedelta(minutes=GRID_MINUTES):
         return "Appointments start on the hour or the half hour."
     if start < now:

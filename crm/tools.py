@@ -90,8 +90,8 @@ class DealershipTools:
     async def run(self, request: ToolRequest) -> ToolResult:
         """Runs one tool; bad arguments and a database that is away are results with `ok` false.
 
-        Takes at most `RUN_S`. When a change's outcome is unknown (the connection broke at the commit), it is sent once more:
-        the stored result comes back if it had happened.
+        Takes at most `RUN_S`. When a change's outcome is unknown (the connection broke at the commit),
+        it is sent once more: the stored result comes back if it had happened.
         """
         started = time.perf_counter()
         replayed = False
@@ -170,8 +170,9 @@ class DealershipTools:
     async def context(self, phone: str, called: str, attested: bool = False) -> CallerContext:
         """Greeting, prompt and what may be said of a caller; see `crm.prompt` for what attestation allows.
 
-        When Postgres is away for `CONTEXT_S` the caller is greeted as unknown, so that the call is answered. `customer` is
-        None for an unknown caller, and has no more than first name and number for one that is not attested.
+        When Postgres is away for `CONTEXT_S` the caller is greeted as unknown, so that the call is
+        answered. `customer` is None for an unknown caller; for one that is not attested it has no more than
+        first name and number.
         """
         customer = None
         try:

@@ -28,8 +28,8 @@ def _table(text: str) -> dict[str, str]:
 
 _DIGITS = _table(
     "zero:0 oh:0 one:1 two:2 to:2 too:2 three:3 four:4 for:4 five:5 six:6 seven:7 eight:8 ate:8 nine:9 "
-    "niner:9 ten:10 eleven:11 twelve:12 thirteen:13 fourteen:14 fifteen:15 sixteen:16 seventeen:17 eighteen:18 "
-    "nineteen:19"
+    "niner:9 ten:10 eleven:11 twelve:12 thirteen:13 fourteen:14 fifteen:15 sixteen:16 seventeen:17 "
+    "eighteen:18 nineteen:19"
 )
 _TENS = _table("twenty:2 thirty:3 forty:4 fifty:5 sixty:6 seventy:7 eighty:8 ninety:9")
 _LETTERS = _table(
@@ -38,8 +38,8 @@ _LETTERS = _table(
 )
 _ALPHABET = _table(
     "alpha:A alfa:A bravo:B charlie:C delta:D echo:E foxtrot:F golf:G hotel:H india:I juliet:J juliett:J "
-    "kilo:K lima:L mike:M november:N oscar:O papa:P quebec:Q romeo:R sierra:S tango:T uniform:U victor:V whiskey:W "
-    "whisky:W xray:X yankee:Y zulu:Z"
+    "kilo:K lima:L mike:M november:N oscar:O papa:P quebec:Q romeo:R sierra:S tango:T uniform:U victor:V "
+    "whiskey:W whisky:W xray:X yankee:Y zulu:Z"
 )
 _SPOKEN = _DIGITS | _LETTERS | _ALPHABET
 _NOISE = frozenset(

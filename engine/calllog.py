@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import math
 import random
-import time
 import uuid
 from collections import deque
 from datetime import UTC, datetime, timedelta
@@ -25,6 +24,7 @@ from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from engine.clock import now, outside
 from engine.messages import CallInfo, Message, Usage
 from engine.telemetry import count
 
@@ -461,7 +461,7 @@ class CallLog:
         """Writes the rows, which head the spool, and takes them off it; halves them to find a refused one."""
         try:
             async with asyncio.timeout(_WRITE_S):
-                await self._insert(rows)
+                await outside(self._insert(rows))
             self._settle(len(rows))
             return
         except SQLAlchemyError as error:
@@ -509,13 +509,13 @@ class CallLog:
 
     def _note_away(self, error: BaseException) -> None:
         if self._away_since is None:
-            self._away_since = time.monotonic()
+            self._away_since = now()
             what = getattr(error, "orig", None) or error
             _log.warning("call_log_away", error=f"{type(what).__name__}: {what}", spooled=len(self._rows))
 
     def _note_back(self) -> None:
         if self._away_since is not None:
-            away_s = round(time.monotonic() - self._away_since, 3)
+            away_s = round(now() - self._away_since, 3)
             _log.info("call_log_back", away_s=away_s, spooled=len(self._rows), dropped=self.dropped)
         self._away_since = None
         self._dropping = False
@@ -545,16 +545,16 @@ def _report(task: asyncio.Task[None]) -> None:
 
 
 async def finish_dead_calls(
-    engine: AsyncEngine, older_than: timedelta, now: datetime | None = None
+    engine: AsyncEngine, older_than: timedelta, at: datetime | None = None
 ) -> list[str]:
-    """Ends calls that nobody ended and that were last heard of before `now - older_than`, as "lost".
+    """Ends calls that nobody ended and that were last heard of `older_than` before `at` (now), as "lost".
 
     Their end is the last thing known of them. A real end that is told afterwards stands. Give at least the
     longest silence of a living call plus the longest outage that the spool outlasts. Returns the calls'
     sids; safe to run on several machines at once. Raises `TimeoutError` after 30 s.
     """
     last = _last_known()
-    cutoff = (now or datetime.now(UTC)) - older_than
+    cutoff = (at or datetime.now(UTC)) - older_than
     dead = sa.select(call_log.c.call, last.label("at")).where(call_log.c.ended_at.is_(None)).subquery()
     statement = (
         sa.update(call_log)

@@ -31,7 +31,7 @@ _VIN = re.compile(
 
 def mask(text: str) -> str:
     """The text with telephone numbers cut to two digits (`+***42`) and VINs taken out (`[vin]`)."""
-    return _PHONE.sub(_last_two, _VIN.sub("[vin]", text))
+    return _VIN.sub("[vin]", _PHONE.sub(_last_two, text))
 
 
 def _last_two(number: re.Match[str]) -> str:

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from engine import telemetry
 from engine.calllog import CallLog, Leg, Outcome, Speaker, finish_dead_calls, metadata
+from engine.clock import outside, run_virtual
 from engine.messages import CallInfo, Usage
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC).timestamp()
@@ -174,6 +175,21 @@ async def test_one_writer_keeps_many_calls_apart(pg: AsyncEngine, log: CallLog) 
     assert {(row["call"], row["text"]) for row in await rows(pg, query)} == {
         (f"CA{n}", f"I am {n}") for n in range(50)
     }
+
+
+def test_a_call_on_a_virtual_clock_is_written_to_the_same_postgres(postgres_url: str) -> None:
+    async def call() -> dict[str, Any]:
+        pg = await outside(with_tables(postgres_url))
+        log = CallLog(pg)
+        log.start()
+        log.open_call(info())
+        log.finalize_call_log("CA1", Outcome.COMPLETED, NOON + 60)
+        await log.close()
+        row = await outside(the_call(pg))
+        await outside(pg.dispose())
+        return row
+
+    assert run_virtual(call())["outcome"] == "completed"
 
 
 # ---------------------------------------------------------------- told twice, by several, in any order

@@ -114,7 +114,9 @@ class Actor:
         try:
             self._mailbox.put_nowait(message)
         except asyncio.QueueFull:
-            log.error("%s: mailbox is full (%d messages): the actor hangs and is ended", self.name, MAILBOX_LIMIT)
+            log.error(
+                "%s: mailbox is full (%d messages): the actor hangs and is ended", self.name, MAILBOX_LIMIT
+            )
             self._over = True
             if self._task is not None:
                 self._task.cancel("mailbox full")
@@ -158,6 +160,10 @@ class Actor:
         except Exception as error:
             log.error("%s failed", self.name, exc_info=True)
             reason = _reason(error)
+        except asyncio.CancelledError:
+            if not self._mailbox.full():
+                raise
+            reason = f"mailbox full: {MAILBOX_LIMIT} messages were not read"
         finally:
             self._over = True
             await self._wind_up()

@@ -48,7 +48,9 @@ class _JumpingSelector(selectors.DefaultSelector):
         if self.loop.holding:
             return super().select(5.0)
         if timeout is None:
-            raise RuntimeError("virtual time stands still: every task waits for something that no timer will bring")
+            raise RuntimeError(
+                "virtual time stands still: every task waits for something that no timer will bring"
+            )
         self.loop.jump(timeout)
         return ready
 

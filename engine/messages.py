@@ -367,10 +367,11 @@ class ReplyEnded(Message, frozen=True):
 
 
 class ReplyFailed(Message, frozen=True):
-    """The reply ended early; sentences told so far stand."""
+    """The reply ended early or was cancelled; sentences told so far stand."""
 
     request: int
     why: str
+    usage: Usage = Usage()
 
 
 class ModelDelta(Message, frozen=True):
@@ -482,4 +483,5 @@ class PlayedOut(Message, frozen=True):
     number: str = ""
 
 
-AnyMessage = Union[tuple(Message.__subclasses__())]  # type: ignore[valid-type]  # noqa: UP007
+# Every message, as one type for decoders.
+AnyMessage: Any = Union[tuple(Message.__subclasses__())]  # noqa: UP007

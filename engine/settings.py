@@ -24,46 +24,76 @@ class Settings(BaseSettings):
     # --- where it listens
     host: str = Field("127.0.0.1", description="Address that HTTP and WebSocket listen on")
     port: int = Field(8000, ge=1, le=65535, description="Port that HTTP and WebSocket listen on")
-    base_url: str = Field("", description="Public https URL of this app, as Twilio reaches it; empty: taken from each request")
+    base_url: str = Field(
+        "", description="Public https URL of this app, as Twilio reaches it; empty: taken from each request"
+    )
 
     # --- Twilio
     twilio_account_sid: str = Field("", description="Twilio account SID")
     twilio_auth_token: str = Field("", description="Twilio auth token: checks webhook signatures")
     twilio_base_url: str = Field("https://api.twilio.com", description="Twilio REST base URL")
-    strict_stream_signature: bool = Field(False, description="Refuse a media stream whose upgrade signature does not match")
-    fallback_number: str = Field("", description="E.164 number that callers are put through to when the agent can't answer")
+    strict_stream_signature: bool = Field(
+        False, description="Refuse a media stream whose upgrade signature does not match"
+    )
+    fallback_number: str = Field(
+        "", description="E.164 number that callers are put through to when the agent can't answer"
+    )
     transfer_number: str = Field("", description="E.164 number for callers who ask for a person")
 
     # --- Deepgram
     deepgram_api_key: str = Field("", description="Deepgram key; empty: the local speech server")
-    deepgram_base_url: str = Field("https://api.deepgram.com", description="Deepgram base URL (WebSockets use the same host)")
+    deepgram_base_url: str = Field(
+        "https://api.deepgram.com", description="Deepgram base URL (WebSockets use the same host)"
+    )
     stt_model: str = Field("nova-3", description="Deepgram listen model")
     stt_language: str = Field("en-US", description="Language of the caller")
-    stt_endpointing_ms: int = Field(300, ge=10, le=5000, description="Silence that ends a caller's turn, in ms")
-    stt_utterance_end_ms: int = Field(1000, ge=1000, le=5000, description="Gap between words that ends a turn when noise hides silence, in ms")
+    stt_endpointing_ms: int = Field(
+        300, ge=10, le=5000, description="Silence that ends a caller's turn, in ms"
+    )
+    stt_utterance_end_ms: int = Field(
+        1000,
+        ge=1000,
+        le=5000,
+        description="Gap between words that ends a turn when noise hides silence, in ms",
+    )
     stt_keyterms: str = Field("", description="Comma-separated words that recognition should favour")
     tts_model: str = Field("aura-2-thalia-en", description="Deepgram speak voice")
 
     # --- the model
     openai_api_key: str = Field("", description="OpenAI key; empty: the local receptionist")
-    openai_base_url: str = Field("https://api.openai.com/v1", description="Any server that speaks chat completions (Ollama, vLLM)")
+    openai_base_url: str = Field(
+        "https://api.openai.com/v1", description="Any server that speaks chat completions (Ollama, vLLM)"
+    )
     llm_model: str = Field("gpt-4o", description="Chat model (gpt-4o is announced to end on 2027-01-14)")
     llm_fallback_model: str = Field("gpt-5.4-mini", description="Model used when the first is not found")
-    llm_temperature: float | None = Field(0.3, ge=0, le=2, description="Sampling temperature; empty for models that refuse it")
+    llm_temperature: float | None = Field(
+        0.3, ge=0, le=2, description="Sampling temperature; empty for models that refuse it"
+    )
     llm_max_tokens: int = Field(400, ge=1, description="Longest reply, in tokens")
-    llm_first_token_s: float = Field(6.0, gt=0, description="Longest wait for the model's first token, in seconds")
+    llm_first_token_s: float = Field(
+        6.0, gt=0, description="Longest wait for the model's first token, in seconds"
+    )
     llm_reply_s: float = Field(30.0, gt=0, description="Longest reply, in seconds")
 
     # --- state
     database_url: str = Field("", description="Postgres URL; empty: an embedded Postgres under .trunkline")
     redis_url: str = Field("", description="Redis URL; empty: an embedded Valkey under .trunkline")
-    session_ttl_s: int = Field(3600, ge=60, description="How long a call's session stays in Redis after its last write, in seconds")
-    session_write_ms: int = Field(100, ge=5, description="Longest wait for a session write, in ms; then the call goes on unprotected")
+    session_ttl_s: int = Field(
+        3600, ge=60, description="How long a call's session stays in Redis after its last write, in seconds"
+    )
+    session_write_ms: int = Field(
+        100, ge=5, description="Longest wait for a session write, in ms; then the call goes on unprotected"
+    )
     token_ttl_s: int = Field(60, ge=5, description="How long a stream's one-time token lives, in seconds")
 
     # --- the conversation
-    greeting: str = Field("", description="Greeting template; empty: the dealership's own. {name}, {dealership}, {car}, {service} are filled in")
-    system_prompt: str = Field("", description="System prompt, or @path of a file with it; empty: the dealership's own")
+    greeting: str = Field(
+        "",
+        description="Greeting template; empty: the dealership's own. {name}, {dealership}, {car}, {service} are filled in",
+    )
+    system_prompt: str = Field(
+        "", description="System prompt, or @path of a file with it; empty: the dealership's own"
+    )
     dealership_name: str = Field("Trunkline Motors", description="Name that the agent answers with")
     timezone: str = Field("America/Chicago", description="Time zone of the dealership")
     barge_in_min_words: int = Field(2, ge=1, description="Words of an interim that interrupt the agent")
@@ -71,28 +101,52 @@ class Settings(BaseSettings):
         "mm-hmm,mhm,uh-huh,mm,hmm,okay,ok,yeah,yep,right,sure,i see,got it",
         description="Comma-separated noises of a listener, which do not interrupt",
     )
-    silence_prompt_s: float = Field(7.0, ge=1, le=10, description="Silence after which the caller is asked whether they are there, in seconds")
-    silence_prompts: int = Field(2, ge=0, le=5, description="How often a silent caller is asked before the goodbye")
+    silence_prompt_s: float = Field(
+        7.0,
+        ge=1,
+        le=10,
+        description="Silence after which the caller is asked whether they are there, in seconds",
+    )
+    silence_prompts: int = Field(
+        2, ge=0, le=5, description="How often a silent caller is asked before the goodbye"
+    )
+    filler_s: float = Field(
+        4.0, gt=0, description="Thinking after which the agent says that it is at work, in seconds"
+    )
     max_call_s: float = Field(1800.0, ge=30, description="Longest call, in seconds")
-    playback_lead_ms: int = Field(300, ge=60, le=2000, description="How far ahead of the caller's ear Twilio is kept, in ms")
+    playback_lead_ms: int = Field(
+        300, ge=60, le=2000, description="How far ahead of the caller's ear Twilio is kept, in ms"
+    )
 
     # --- tools
     tool_timeout_s: float = Field(8.0, gt=0, description="Longest wait for a tool, in seconds")
     tool_calls_per_turn: int = Field(8, ge=1, description="Most tool calls in one turn of the caller's")
     tool_replicas: int = Field(2, ge=2, description="Least number of ToolActor replicas")
     tool_replicas_max: int = Field(4, ge=2, description="Most ToolActor replicas")
-    nhtsa_base_url: str = Field("https://vpic.nhtsa.dot.gov/api/vehicles", description="NHTSA vPIC base URL (no key needed)")
+    nhtsa_base_url: str = Field(
+        "https://vpic.nhtsa.dot.gov/api/vehicles", description="NHTSA vPIC base URL (no key needed)"
+    )
 
     # --- the cluster
-    ingress_replicas: int = Field(2, ge=1, description="Ingress replicas; fixed, because HAProxy cuts calls when their number changes")
-    placement: Literal["split"] = Field("split", description="Where CallActors run: split = in CallHosts of their own")
+    ingress_replicas: int = Field(
+        2, ge=1, description="Ingress replicas; fixed, because HAProxy cuts calls when their number changes"
+    )
+    placement: Literal["split"] = Field(
+        "split", description="Where CallActors run: split = in CallHosts of their own"
+    )
     calls_per_host: int = Field(64, ge=1, description="Calls that share one CallHost process")
     capacity: int = Field(100, ge=1, description="Calls that one ingress replica takes at once")
-    drain_s: float = Field(600.0, ge=0, description="How long running calls may go on when the app is stopped, in seconds")
+    drain_s: float = Field(
+        600.0, ge=0, description="How long running calls may go on when the app is stopped, in seconds"
+    )
 
     # --- privacy and observation
-    tape_dir: str = Field("", description="Directory for tapes of calls (they hold what was said); empty: none are made")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line that is written")
+    tape_dir: str = Field(
+        "", description="Directory for tapes of calls (they hold what was said); empty: none are made"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line that is written"
+    )
     allow_local: bool = Field(False, description="Let local stand-ins answer although TWILIO_* is set")
 
     @field_validator("base_url")
@@ -112,7 +166,9 @@ class Settings(BaseSettings):
         try:
             return Path(value[1:]).read_text(encoding="utf-8")
         except OSError as error:
-            raise ValueError(f"names a file that can't be read ({error}): give a path after @, or the text itself") from None
+            raise ValueError(
+                f"names a file that can't be read ({error}): give a path after @, or the text itself"
+            ) from None
 
     @field_validator("llm_temperature", mode="before")
     @classmethod

@@ -43,3 +43,42 @@ class Toolbox(Protocol):
         Caller ID can be forged: only for an `attested` number (STIR level A) may the greeting and prompt give
         away what is known beyond a first name.
         """
+
+
+END_CALL = "end_call"
+TRANSFER_CALL = "transfer_call"
+
+_NO_ARGUMENTS: dict[str, Any] = {
+    "type": "object",
+    "properties": {},
+    "required": [],
+    "additionalProperties": False,
+}
+
+
+def engine_verbs(can_transfer: bool) -> tuple[ToolSpec, ...]:
+    """What the engine itself does when the model asks: it never reaches a toolbox."""
+    end = ToolSpec(
+        END_CALL,
+        "Hang up. Say goodbye in the same reply; the call ends when that was heard. Only when the caller is done.",
+        _NO_ARGUMENTS,
+    )
+    transfer = ToolSpec(
+        TRANSFER_CALL,
+        "Put the caller through to a person. Say so in the same reply. When they ask for a person.",
+        _NO_ARGUMENTS,
+    )
+    return (end, transfer) if can_transfer else (end,)
+
+
+def tool_schema(spec: ToolSpec) -> dict[str, Any]:
+    """A tool as chat completions take it, in strict mode."""
+    return {
+        "type": "function",
+        "function": {
+            "name": spec.name,
+            "description": spec.description,
+            "parameters": spec.parameters,
+            "strict": True,
+        },
+    }

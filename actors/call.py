@@ -1,0 +1,670 @@
+"""CallActor: the conversation. Owns the call's record, commands its Llm, Stt, Tts and playback.
+
+Told:  by Stream  Attached, Refused
+       by Media   SpeechPlayed, Cleared, DtmfPressed, CallerGone
+       by Stt     SpeechStarted, Interim, Final, TurnEnded, SttLost, SttBack
+       by Llm     Sentence, ToolCalls, ReplyEnded, ReplyFailed
+       by tools   ToolResult
+Tells: Stream     Attach, CallEnded
+       Media      Speak, Hush, Clear, HangUp, Transfer, Noted
+       Stt        Took
+       Llm        Respond, Cancel
+       tools      ToolRequest
+
+Nothing is acted on before it is in the session: the caller's turn before `Respond`, calls of tools before
+`ToolRequest`, results before the next `Respond`, each sentence before `Speak`. A refused write means that a newer epoch
+has the call, and ends this actor silently. Who may speak is decided in `engine.turns` alone.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from actors.legs import Legs
+from actors.llm import LlmActor, Model
+from engine import phrases
+from engine.actor import Actor, Ref
+from engine.calllog import CallLog, Outcome, Speaker
+from engine.clock import now, wall
+from engine.history import (
+    GO_ON,
+    Called,
+    Cause,
+    ReplyDone,
+    Returned,
+    Said,
+    TurnBegan,
+    model_messages,
+    unanswered,
+    was_interrupted,
+)
+from engine.messages import (
+    Attach,
+    Attached,
+    CallEnded,
+    CallerContext,
+    CallerGone,
+    Cancel,
+    Clear,
+    Cleared,
+    Down,
+    DtmfPressed,
+    HangUp,
+    Hush,
+    Interim,
+    LedgerEntry,
+    Noted,
+    Playback,
+    Refused,
+    ReplyEnded,
+    ReplyFailed,
+    Respond,
+    Sentence,
+    Speak,
+    SpeechPlayed,
+    Start,
+    SttBack,
+    SttLost,
+    Tick,
+    Took,
+    ToolCall,
+    ToolCalls,
+    ToolRequest,
+    ToolResult,
+    Transfer,
+    TurnEnded,
+    Usage,
+)
+from engine.record import CallRecord, Fenced, Store
+from engine.sentences import SentenceCutter
+from engine.settings import Settings
+from engine.telemetry import count
+from engine.tools import END_CALL, TRANSFER_CALL, ToolSpec, engine_verbs, tool_schema
+from engine.turns import (
+    Agent,
+    Answer,
+    AskAgain,
+    Decision,
+    Fill,
+    Goodbye,
+    Ignore,
+    Interrupt,
+    Manners,
+    TurnTaking,
+)
+
+KEYS_PAUSE_S = 2.0  # keys pressed within this time belong together
+CLEARED_LIMIT_S = 1.0  # longest wait to learn what an interrupted caller had heard
+NEXT_HANG_UP, NEXT_TRANSFER = "hangup", "transfer"
+
+
+@dataclass(frozen=True)
+class CallPorts:
+    """Whom a CallActor knows. `tools` is told `ToolRequest` and answers its `reply_to` with `ToolResult`."""
+
+    stream: Ref
+    media: Ref
+    stt: Ref
+    store: Store
+    model: Model
+    log: CallLog
+    tools: Callable[[Ref], Ref]
+    specs: tuple[ToolSpec, ...]
+    context: CallerContext  # where the session has none
+    observe_model: Callable[[Any], None] | None = None
+
+
+@dataclass
+class _Reply:
+    """The reply that is under way."""
+
+    turn: int
+    request: int = 0  # 0: not asked for yet
+    ended: bool = False
+    tried: int = 0
+    go_on: bool = False
+
+
+class CallActor(Actor):
+    """One call's conversation, from its session to its end."""
+
+    def __init__(self, start: Start, ports: CallPorts, settings: Settings) -> None:
+        super().__init__()
+        self._start_message = start
+        self._call = start.info.call
+        self._ports = ports
+        self._settings = settings
+        self._attached = False
+        self._reply: _Reply | None = None
+        self._running: dict[str, tuple[ToolCall, int, float]] = {}
+        self._clearing = False
+        self._interim_at = 0.0
+        self._keys = ""
+        self._first_unread_key = 0
+        self._ending: Outcome | None = None
+        self._gone: CallerGone | None = None
+        self._armed: tuple[float, asyncio.TimerHandle] | None = None
+
+    async def started(self) -> None:
+        self._stored = await self._ports.store.take(self._call, self._start_message.last_epoch)
+        self._record = CallRecord(self._ports.store, self._call, self._stored)
+        self._context = self._stored.context or self._ports.context
+        self._legs = Legs(self._ports.log, self._call)
+        self._llm = self.spawn(LlmActor(self._ports.model, self, self._ports.observe_model), "llm")
+        self._tools = self._ports.tools(self)
+        schemas = (*self._ports.specs, *engine_verbs(bool(self._settings.transfer_number)))
+        self._schemas = [tool_schema(spec) for spec in schemas]
+        settings = self._settings
+        manners = Manners(
+            settings.barge_in_min_words,
+            settings.listener_noises,
+            settings.silence_prompt_s,
+            settings.silence_prompts,
+            settings.filler_s,
+        )
+        self._turns = TurnTaking(manners, now())
+        meta = self._record.meta
+        self._ports.stream.tell(Attach(self._record.epoch, meta.took + 1, meta.noted))
+
+    async def receive(self, message: Any) -> None:
+        try:
+            await self._receive(message)
+            self._follow_agent()
+            self._arm()
+        except Fenced:
+            count("calls_fenced")
+            self.stop()
+
+    async def _receive(self, message: Any) -> None:
+        match message:
+            case Attached():
+                await self._attach(message)
+            case Refused():
+                raise Fenced(f"{self._call}: refused")
+            case _ if not self._attached:
+                count("told_before_attached")
+            case Interim(utterance, text, at):
+                if utterance > self._record.meta.took:
+                    await self._decide(self._turns.interim(now(), text), interim_at=at)
+            case TurnEnded():
+                await self._turn_ended(message)
+            case SpeechPlayed():
+                await self._played(message)
+            case Cleared(at):
+                self._cleared(at)
+                await self._respond()
+            case Sentence(request, _, text):
+                await self._sentence(request, text)
+            case ToolCalls(request, calls):
+                await self._tool_calls(request, calls)
+            case ToolResult():
+                await self._tool_result(message)
+            case ReplyEnded() | ReplyFailed():
+                await self._reply_over(message)
+            case DtmfPressed(n, digit):
+                await self._key(n, digit)
+            case CallerGone():
+                await self._caller_gone(message)
+            case Tick():
+                await self._tick(message.name)
+            case SttLost(why):
+                self._log("stt_lost", {"why": why})
+            case SttBack(away_ms):
+                self._log("stt_back", {"away_ms": away_ms})
+            case Down(child, reason):
+                raise RuntimeError(f"{child} failed: {reason}")
+
+    # --- taking the call
+
+    async def _attach(self, attached: Attached) -> None:
+        record, meta = self._record, self._record.meta
+        self._attached = True
+        new_stream = meta.stream != attached.stream
+        cut_off = new_stream and bool(meta.stream)
+        if new_stream:
+            meta.stream = attached.stream
+            meta.answered_at = meta.answered_at or wall()
+        if cut_off:
+            self._settle_by_clock()
+        self._merge(attached.ledger)
+        self._ports.log.open_call(self._start_message.info, meta.answered_at)
+        self.after(self._settings.max_call_s, Tick("too_long"))
+        self._ports.stt.tell(Took(meta.took))
+        if not record.items:
+            self._log("call_started", {"stream": attached.stream, "epoch": record.epoch})
+            await self._say_turn(Cause.GREETING, self._context.greeting)
+        else:
+            self._log("call_resumed", {"stream": attached.stream, "epoch": record.epoch, "cut_off": cut_off})
+            await self._resume(cut_off)
+        self._follow_agent()
+        for utterance in attached.utterances:
+            if utterance.ended:
+                await self._turn_ended(TurnEnded(utterance.utterance, utterance.text))
+            else:
+                await self._decide(self._turns.interim(now(), utterance.text), interim_at=wall())
+        for key in attached.dtmf:
+            await self._key(key.n, key.digit)
+
+    def _settle_by_clock(self) -> None:
+        """The stream is gone and its ledger with it: heard is what was written, plus the clock until it ended."""
+        for sentence in self._record.unsettled():
+            if sentence.state is Playback.PLAYING and sentence.at and self._stored.broken_at:
+                by_clock_ms = max(0.0, (self._stored.broken_at - sentence.at) * 1000)
+                sentence.played_ms = max(sentence.played_ms, by_clock_ms)
+                if sentence.audio_ms is not None:
+                    sentence.played_ms = min(sentence.played_ms, sentence.audio_ms)
+            sentence.state = Playback.DROPPED
+            self._record.changed(sentence)
+
+    def _merge(self, ledger: tuple[LedgerEntry, ...]) -> None:
+        for entry in ledger:
+            sentence = self._record.sentence(entry.turn, entry.index)
+            if sentence is not None and not sentence.settled:
+                sentence.state, sentence.played_ms = entry.state, entry.played_ms
+                sentence.audio_ms, sentence.at = entry.audio_ms, entry.at
+                self._record.changed(sentence)
+
+    async def _resume(self, cut_off: bool) -> None:
+        """Goes on where the session and the ledger say that the call stands."""
+        record = self._record
+        if record.next and not cut_off:
+            self._ending = Outcome.TRANSFERRED if record.next == NEXT_TRANSFER else Outcome.COMPLETED
+        if cut_off:
+            await self._say_turn(Cause.RESUMED, phrases.CUT_OFF)
+        else:
+            await record.save()
+            for sentence in record.unsettled():
+                self._speak(sentence)  # Media ignores those in its ledger
+        last = self._owed_turn()
+        pending = unanswered(record.items, last.turn) if last else []
+        if last is not None and not cut_off and not was_interrupted(record.items, last.turn):
+            finished = self._reply_is_whole(last.turn)
+            if pending or not finished:
+                record.meta.request += 1
+                self._reply = _Reply(last.turn, go_on=bool(list(record.sentences(last.turn))))
+        for call in pending:
+            self._run_tool(call, last.turn if last else 0)
+        if self._ending is not None:
+            self._ports.media.tell(self._goodbye_message())
+        else:
+            await self._respond()
+
+    def _owed_turn(self) -> TurnBegan | None:
+        last = self._record.last_turn()
+        return last if last is not None and last.cause in (Cause.SPEECH, Cause.KEYS) else None
+
+    def _reply_is_whole(self, turn: int) -> bool:
+        """Whether the model's last word in that turn was an answer, not a call of tools."""
+        done, called = -1, -1
+        for place, item in enumerate(self._record.items):
+            if item.turn == turn and isinstance(item, ReplyDone):
+                done = place
+            elif item.turn == turn and isinstance(item, Called | Returned):
+                called = place
+        return done > called
+
+    # --- the caller
+
+    async def _decide(self, decisions: list[Decision], interim_at: float = 0.0, ended: Any = None) -> None:
+        for decision in decisions:
+            match decision:
+                case Interrupt():
+                    await self._interrupt(interim_at)
+                case Answer(utterance, text):
+                    await self._answer(Cause.SPEECH, text, utterance, ended)
+                case Ignore(utterance):
+                    self._record.meta.took = utterance
+                    await self._record.save()
+                    self._ports.stt.tell(Took(utterance))
+                case Fill():
+                    await self._fill()
+                case AskAgain():
+                    self._log("silence", {})
+                    await self._say_turn(Cause.PROMPT, phrases.ARE_YOU_THERE)
+                case Goodbye():
+                    await self._say_turn(Cause.PROMPT, phrases.SILENT_GOODBYE)
+                    await self._end(Outcome.SILENT)
+
+    async def _turn_ended(self, ended: TurnEnded) -> None:
+        if ended.utterance <= self._record.meta.took:
+            self._ports.stt.tell(Took(self._record.meta.took))
+        elif self._gone is None:
+            decisions = self._turns.ended(now(), ended.utterance, ended.text)
+            await self._decide(decisions, interim_at=ended.at, ended=ended)
+
+    async def _answer(self, cause: Cause, text: str, utterance: int, ended: TurnEnded | None) -> None:
+        record, meta = self._record, self._record.meta
+        meta.turn += 1
+        if utterance:
+            meta.took = utterance
+        at = ended.at if ended is not None and ended.at else wall()
+        record.add(TurnBegan(meta.turn, cause, text, at, utterance))
+        self._reply = _Reply(meta.turn)
+        meta.request += 1  # the number that `_respond` will use, so that no successor uses it again
+        await record.save()
+        if utterance:
+            self._ports.stt.tell(Took(utterance))
+        self._legs.turn_began(meta.turn, at, ended.spoke_until if ended is not None else 0.0)
+        self._ports.log.log_transcript(self._call, meta.turn, 0, Speaker.CALLER, text, at)
+        await self._respond()
+
+    async def _key(self, n: int, digit: str) -> None:
+        self._first_unread_key = self._first_unread_key or n
+        self._keys += digit
+        await self._decide(self._turns.key_pressed(now()))
+        self.after(0 if digit == "#" else KEYS_PAUSE_S, Tick(f"keys{len(self._keys)}"))
+
+    async def _keys_over(self) -> None:
+        keys, self._keys, self._first_unread_key = self._keys, "", 0
+        self._log("keys", {"count": len(keys)})
+        await self._answer(Cause.KEYS, phrases.KEYS_PRESSED.format(keys=keys), 0, None)
+
+    async def _interrupt(self, interim_at: float) -> None:
+        record, meta = self._record, self._record.meta
+        if self._reply is not None and self._reply.request and not self._reply.ended:
+            self._llm.tell(Cancel(self._reply.request))
+        self._reply = None
+        meta.interruptions += 1
+        self._clearing = True
+        self._interim_at = interim_at
+        self._ports.media.tell(Clear())
+        self._ports.media.tell(Hush(meta.turn))
+        self.after(CLEARED_LIMIT_S, Tick(f"cleared{meta.interruptions}"))
+        self._log("interrupted", {"turn": meta.turn})
+        if self._ending is not None:
+            self._ending = None
+            record.next = ""
+            await record.save()
+
+    def _cleared(self, at: float) -> None:
+        if self._clearing:
+            self._clearing = False
+            if at and self._interim_at:
+                self._legs.cleared(self._record.meta.turn, self._interim_at, at)
+
+    # --- the agent
+
+    async def _respond(self) -> None:
+        """Asks the model, once what the caller heard is known and no tool is running."""
+        reply, meta = self._reply, self._record.meta
+        if reply is None or reply.request or self._clearing or self._running or self._gone:
+            return
+        reply.request = meta.request
+        messages = [{"role": "system", "content": self._context.prompt}, *model_messages(self._record.items)]
+        if reply.go_on:
+            messages.append({"role": "system", "content": GO_ON})
+        self._llm.tell(
+            Respond(reply.turn, reply.request, self._record.next_index(reply.turn), messages, self._schemas)
+        )
+
+    async def _ask_again(self, reply: _Reply) -> None:
+        """A further request in the same turn."""
+        self._record.meta.request += 1
+        reply.request, reply.ended = 0, False
+        await self._record.save()
+        await self._respond()
+
+    async def _sentence(self, request: int, text: str) -> None:
+        reply = self._reply
+        if reply is None or request != reply.request:
+            return
+        self._legs.sentence(reply.turn, wall())
+        await self._say(reply.turn, [text], request)
+
+    async def _say(self, turn: int, texts: list[str], request: int = 0) -> None:
+        index = self._record.next_index(turn)
+        sentences = [Said(turn, index + place, text, request) for place, text in enumerate(texts)]
+        for sentence in sentences:
+            self._record.add(sentence)
+        await self._record.save()
+        for sentence in sentences:
+            self._speak(sentence)
+
+    def _speak(self, sentence: Said) -> None:
+        if self._gone is None:
+            self._ports.media.tell(Speak(self._record.epoch, sentence.turn, sentence.index, sentence.text))
+
+    async def _say_turn(self, cause: Cause, text: str) -> None:
+        """A turn in which the agent says something of its own."""
+        meta = self._record.meta
+        meta.turn += 1
+        self._record.add(TurnBegan(meta.turn, cause, "", wall()))
+        cutter = SentenceCutter()
+        await self._say(meta.turn, cutter.feed(text) + cutter.flush())
+
+    async def _fill(self) -> None:
+        if self._reply is not None:
+            count("fillers")
+            await self._say(self._reply.turn, [phrases.FILLER], self._reply.request)
+
+    async def _reply_over(self, over: ReplyEnded | ReplyFailed) -> None:
+        record, reply = self._record, self._reply
+        record.meta.count(over.usage)
+        if reply is None or over.request != reply.request:
+            await record.save()
+            return
+        if isinstance(over, ReplyFailed):
+            await self._reply_failed(reply, over.why)
+            return
+        reply.ended = True
+        record.meta.model = over.model or record.meta.model
+        record.add(ReplyDone(reply.turn, over.request, over.usage))
+        self._legs.replied(reply.turn, over.timings)
+        await record.save()
+        if self._running:
+            return
+        if not any(s.request == over.request for s in record.sentences(reply.turn)) and not self._ending:
+            await self._reply_failed(reply, "the model said nothing")
+        else:
+            self._reply = None
+
+    async def _reply_failed(self, reply: _Reply, why: str) -> None:
+        self._log("reply_failed", {"turn": reply.turn, "why": why})
+        count("replies_failed")
+        if reply.tried == 0 and not any(
+            s.request == reply.request for s in self._record.sentences(reply.turn)
+        ):
+            reply.tried += 1
+            await self._ask_again(reply)
+            return
+        self._reply = None
+        self._record.add(ReplyDone(reply.turn, reply.request, Usage()))
+        await self._say(reply.turn, [phrases.APOLOGY], reply.request)
+
+    # --- tools
+
+    async def _tool_calls(self, request: int, calls: tuple[ToolCall, ...]) -> None:
+        reply = self._reply
+        if reply is None or request != reply.request:
+            return
+        record = self._record
+        before = sum(len(i.calls) for i in record.items if isinstance(i, Called) and i.turn == reply.turn)
+        record.add(Called(reply.turn, request, calls))
+        verbs = [call for call in calls if call.name in (END_CALL, TRANSFER_CALL)]
+        tools = [call for call in calls if call not in verbs]
+        allowed = max(0, self._settings.tool_calls_per_turn - before)
+        for call in tools[allowed:]:
+            record.add(
+                _returned(reply.turn, call, "too many tools in one turn: answer with what is known", False)
+            )
+        for call in verbs:
+            why = "run alone: ask for it again when the other tools have answered" if tools else ""
+            record.add(_returned(reply.turn, call, why, not why))
+        await record.save()
+        for call in tools[:allowed]:
+            self._run_tool(call, reply.turn)
+        if verbs and not tools:
+            await self._verb(reply, verbs[0])
+        elif tools and not self._running:
+            await self._ask_again(reply)
+
+    def _run_tool(self, call: ToolCall, turn: int) -> None:
+        self._running[call.id] = (call, turn, wall())
+        self._record.meta.tool_runs += 1
+        self._log("tool_called", {"turn": turn, "tool": call.name})
+        self._tools.tell(
+            ToolRequest(
+                self._call,
+                self._record.epoch,
+                call.name,
+                call.arguments,
+                self._start_message.info.caller,
+                f"{self._call}:{call.id}",
+            )
+        )
+
+    async def _tool_result(self, result: ToolResult) -> None:
+        call_id = result.key.rpartition(":")[2]
+        call, turn, called_at = self._running.pop(call_id, (None, 0, 0.0))
+        if call is None or self._record.has_result(call_id):
+            return
+        self._record.add(Returned(turn, call_id, result.result, result.ok))
+        await self._record.save()
+        at = wall()
+        self._legs.tool(turn, self._record.meta.tool_runs, (at - called_at) * 1000, at)
+        detail = {
+            "turn": turn,
+            "tool": call.name,
+            "ok": result.ok,
+            "pid": result.pid,
+            "replayed": result.replayed,
+        }
+        self._log("tool_returned", detail)
+        if self._gone is not None:
+            await self._finish_if_done()
+        elif not self._running and self._reply is not None:
+            if self._reply.turn == turn:
+                await self._ask_again(self._reply)
+            else:
+                await self._respond()
+
+    async def _verb(self, reply: _Reply, call: ToolCall) -> None:
+        words = phrases.TRANSFERRING if call.name == TRANSFER_CALL else phrases.GOODBYE
+        if not any(True for _ in self._record.sentences(reply.turn)):
+            await self._say(reply.turn, [words], reply.request)
+        await self._end(Outcome.TRANSFERRED if call.name == TRANSFER_CALL else Outcome.COMPLETED)
+
+    # --- playback
+
+    async def _played(self, played: SpeechPlayed) -> None:
+        sentence = self._record.sentence(played.turn, played.index)
+        if sentence is not None:
+            sentence.state, sentence.played_ms = played.state, played.played_ms
+            sentence.audio_ms, sentence.at = played.audio_ms, played.at
+            self._record.changed(sentence)
+            self._tell_log(sentence, played)
+        meta = self._record.meta
+        unread = self._first_unread_key
+        meta.noted = max(meta.noted, min(played.n, unread - 1) if unread else played.n)
+        await self._record.save()
+        self._ports.media.tell(Noted(meta.noted))
+
+    def _tell_log(self, sentence: Said, played: SpeechPlayed) -> None:
+        if played.state is Playback.PLAYING:
+            if played.turn == 1:
+                self._legs.greeting(1, self._record.meta.answered_at, played.at)
+            self._legs.playing(played)
+        elif sentence.settled and sentence.heard():
+            self._ports.log.log_transcript(
+                self._call,
+                sentence.turn,
+                sentence.index + 1,
+                Speaker.AGENT,
+                sentence.heard(),
+                sentence.at,
+                interrupted=sentence.state is Playback.DROPPED,
+            )
+
+    def _follow_agent(self) -> None:
+        """What the agent is doing follows from the record; turn-taking is told."""
+        if not self._attached:
+            return
+        if self._record.unsettled() and not self._clearing:
+            state = Agent.SPEAKING
+        elif self._reply is not None:
+            state = Agent.THINKING
+        else:
+            state = Agent.QUIET
+        self._turns.agent_is(state, now())
+
+    # --- time
+
+    def _arm(self) -> None:
+        due_s = self._turns.deadline_s() if self._attached and not self._ending and not self._gone else None
+        if self._armed is not None and self._armed[0] != due_s:
+            self.cancel(self._armed[1])
+            self._armed = None
+        if self._armed is None and due_s is not None:
+            self._armed = (due_s, self.after(max(0.0, due_s - now()), Tick("silence")))
+
+    async def _tick(self, name: str) -> None:
+        if name == "silence":
+            self._armed = None
+            await self._decide(self._turns.silent(now()))
+        elif name == "too_long":
+            await self._interrupt(0.0)
+            await self._say_turn(Cause.PROMPT, phrases.TOO_LONG)
+            await self._end(Outcome.COMPLETED)
+        elif name == "gone":
+            await self._finish()
+        elif name == f"keys{len(self._keys)}" and self._keys:
+            await self._keys_over()
+        elif name == f"cleared{self._record.meta.interruptions}" and self._clearing:
+            count("clears_unanswered")
+            self._cleared(0.0)
+            await self._respond()
+
+    # --- the end
+
+    async def _end(self, outcome: Outcome) -> None:
+        """Hangs up, or transfers, when the last words have been played."""
+        self._ending = outcome
+        self._record.next = NEXT_TRANSFER if outcome is Outcome.TRANSFERRED else NEXT_HANG_UP
+        await self._record.save()
+        self._ports.media.tell(self._goodbye_message())
+
+    def _goodbye_message(self) -> HangUp | Transfer:
+        if self._ending is Outcome.TRANSFERRED:
+            return Transfer(self._settings.transfer_number)
+        return HangUp()
+
+    async def _caller_gone(self, gone: CallerGone) -> None:
+        self._gone = gone
+        if self._reply is not None and self._reply.request and not self._reply.ended:
+            self._llm.tell(Cancel(self._reply.request))
+        self._reply = None
+        self._log("caller_gone", {"why": gone.why})
+        self.after(self._settings.tool_timeout_s + 1.0, Tick("gone"))
+        await self._finish_if_done()
+
+    async def _finish_if_done(self) -> None:
+        """A tool that is running is waited for: its result belongs in the record."""
+        if not self._running:
+            await self._finish()
+
+    async def _finish(self) -> None:
+        meta = self._record.meta
+        if self._gone is not None and self._ending is None:
+            self._ending = Outcome.CALLER_HUNG_UP if self._gone.why == "stop" else Outcome.DROPPED
+        outcome = self._ending or Outcome.FAILED
+        meta.ended_at, meta.outcome = wall(), outcome
+        await self._record.save()
+        self._ports.log.finalize_call_log(
+            self._call,
+            outcome,
+            meta.ended_at,
+            turns=meta.turn,
+            interruptions=meta.interruptions,
+            tool_calls=meta.tool_runs,
+            usage=Usage(meta.prompt_tokens, meta.cached_tokens, meta.completion_tokens),
+        )
+        self._ports.stream.tell(CallEnded(self._call, outcome))
+        self.stop()
+
+    def _log(self, kind: str, detail: dict[str, Any]) -> None:
+        self._ports.log.log_call_event(self._call, kind, detail, wall())
+
+
+def _returned(turn: int, call: ToolCall, why: str, ok: bool) -> Returned:
+    return Returned(turn, call.id, f'{{"error": "{why}"}}' if why else '{"ok": true}', ok)

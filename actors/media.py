@@ -1,0 +1,200 @@
+"""MediaActor: what the caller hears. Paces audio to Twilio, keeps the ledger, tells what was heard.
+
+Told:  by Call    Speak, Hush (both passed on to Tts in order), Clear, Pause, Resume, HangUp, Transfer, Noted
+       by Tts     SpeechAudio, SpeechWhole
+       by Stream  Adopt, MarkEchoed, DtmfPressed, CallerGone
+Tells: Call       SpeechPlayed, Cleared, DtmfPressed, CallerGone (after what had been heard by then)
+       Tts        Speak, Hush
+       Stream     MediaHeld, PlayedOut, Down
+       Twilio     media, mark, clear (text frames of Media Streams)
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from engine.actor import Actor, Ref
+from engine.clock import now, wall
+from engine.messages import (
+    Adopt,
+    CallerGone,
+    Clear,
+    Cleared,
+    DtmfPressed,
+    HangUp,
+    Hush,
+    MarkEchoed,
+    MediaHeld,
+    Noted,
+    Pause,
+    PlayedOut,
+    Resume,
+    Speak,
+    SpeechAudio,
+    SpeechPlayed,
+    SpeechWhole,
+    Tick,
+    Transfer,
+)
+from engine.playback import Changed, PlaybackLedger, SendAudio, SendMark, Step
+from engine.twilio import stream as codec
+
+SEND_LIMIT_S = 5.0  # a socket that takes nothing for this long is dead
+OUTBOX_LIMIT = 500  # messages to Twilio; the lead is a few
+LAST_WORDS_LIMIT_S = 30.0  # longest wait for the last words before a hang-up
+ECHO_LIMIT_S = 3.0  # marks that are this late after the clock's end of playback will not come
+
+
+class MediaActor(Actor):
+    """Playback of one stream."""
+
+    def __init__(
+        self, stream_sid: str, send: Callable[[str], Awaitable[None]], lead_ms: float, call: Ref, stream: Ref
+    ) -> None:
+        """`send` puts one text frame on Twilio's socket."""
+        super().__init__()
+        self._stream_sid = stream_sid
+        self._send = send
+        self._lead_ms = lead_ms
+        self._call = call
+        self._stream = stream
+        self.tts: Ref | None = None
+        self._epoch = 0
+        self._n = 0
+        self._keys: list[DtmfPressed] = []
+        self._outbox: asyncio.Queue[str] = asyncio.Queue(OUTBOX_LIMIT)
+        self._due: asyncio.TimerHandle | None = None
+        self._goodbye: HangUp | Transfer | None = None
+        self._goodbye_until_s = 0.0
+
+    async def started(self) -> None:
+        self._playback = PlaybackLedger(self._lead_ms, wall() - now())
+        self.work(self._write(), "writer")
+
+    async def receive(self, message: Any) -> None:
+        match message:
+            case SpeechAudio(_, turn, index, payload, asked_at, audio_at):
+                self._playback.add(turn, index, payload, asked_at, audio_at)
+            case SpeechWhole(_, turn, index):
+                self._carry_out(self._playback.finish(turn, index, now()))
+            case MarkEchoed(name):
+                self._carry_out(self._playback.echoed(name, now()))
+            case Tick("due"):
+                self._due = None
+            case Speak(epoch, turn, index, text):
+                self._speak(message, epoch, turn, index, text)
+            case Hush():
+                if self.tts is not None:
+                    self.tts.tell(message)
+            case Clear():
+                self._clear()
+            case Pause() | Resume():
+                self._playback.paused = isinstance(message, Pause)
+            case HangUp() | Transfer():
+                self._goodbye = message
+                self._goodbye_until_s = now() + LAST_WORDS_LIMIT_S
+                self.after(LAST_WORDS_LIMIT_S, Tick("goodbye"))
+            case DtmfPressed(_, digit):
+                self._keys.append(DtmfPressed(self._next(), digit))
+                self._tell_call(self._keys[-1])
+            case Noted(n):
+                self._keys = [key for key in self._keys if key.n > n]
+            case Adopt():
+                self._adopt(message)
+            case CallerGone():
+                self._goodbye = None
+                self._carry_out(self._playback.clear(now()))
+                self._tell_call(message)
+            case Tick("goodbye"):
+                pass
+            case _:
+                self._stream.tell(message)  # Down of the writer: the socket is gone
+        self._play()
+
+    # --- commands
+
+    def _speak(self, message: Speak, epoch: int, turn: int, index: int, text: str) -> None:
+        if epoch < self._epoch or self.tts is None:
+            return
+        if self._playback.expect(turn, index, text):
+            self.tts.tell(message)
+
+    def _clear(self) -> None:
+        self._goodbye = None
+        steps = self._playback.clear(now())
+        self._put(codec.clear(self._stream_sid))
+        at = wall()
+        self._carry_out(steps)
+        self._tell_call(Cleared(at))
+
+    def _adopt(self, adopt: Adopt) -> None:
+        if adopt.epoch < self._epoch:
+            return
+        self._epoch = adopt.epoch
+        self._keys = [key for key in self._keys if key.n > adopt.noted]
+        self._n = max(self._n, adopt.noted)
+        ledger, quiet_ms = self._playback.ledger(now()), self._playback.quiet_ms(now())
+        self._stream.tell(MediaHeld(adopt.epoch, ledger, tuple(self._keys), quiet_ms))
+
+    # --- playing
+
+    def _play(self) -> None:
+        self._carry_out(self._playback.due(now()))
+        next_s = self._playback.next_s(now())
+        if self._due is None and next_s is not None:
+            self._due = self.after(next_s - now(), Tick("due"))
+        if self._goodbye is not None and self._last_words_played():
+            number = self._goodbye.number if isinstance(self._goodbye, Transfer) else ""
+            self._goodbye = None
+            self._stream.tell(PlayedOut(number))
+
+    def _last_words_played(self) -> bool:
+        if self._playback.idle or now() >= self._goodbye_until_s:
+            return True
+        until_s = self._playback.unconfirmed_until_s() + ECHO_LIMIT_S
+        if self._playback.all_sent:
+            if now() >= until_s:
+                return True
+            self.after(until_s - now(), Tick("goodbye"))
+        return False
+
+    def _carry_out(self, steps: list[Step]) -> None:
+        for step in steps:
+            match step:
+                case SendAudio(payload):
+                    self._put(codec.media(self._stream_sid, payload))
+                case SendMark(name):
+                    self._put(codec.mark(self._stream_sid, name))
+                case Changed():
+                    self._tell_call(
+                        SpeechPlayed(
+                            self._next(),
+                            step.turn,
+                            step.index,
+                            step.state,
+                            step.played_ms,
+                            step.audio_ms,
+                            step.at,
+                            step.asked_at,
+                            step.audio_at,
+                        )
+                    )
+
+    def _next(self) -> int:
+        self._n += 1
+        return self._n
+
+    def _tell_call(self, message: Any) -> None:
+        if self._epoch:
+            self._call.tell(message)
+
+    # --- Twilio's socket
+
+    def _put(self, text: str) -> None:
+        self._outbox.put_nowait(text)  # full: Twilio reads nothing; the error ends the stream
+
+    async def _write(self) -> None:
+        while True:
+            text = await self._outbox.get()
+            async with asyncio.timeout(SEND_LIMIT_S):
+                await self._send(text)

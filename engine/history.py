@@ -1,0 +1,169 @@
+"""The conversation as it was: what the caller said, what the caller heard, what tools did.
+
+A history is a list of items, each with its number. It is what the session keeps, what a resume starts from, and what
+the model is shown: an assistant's message holds only words that were played to the caller, or still will be.
+"""
+
+import re
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from engine.messages import Playback, ToolCall, Usage
+
+MS_A_CHARACTER = (
+    65.0  # speech of about 15 characters a second, where synthesis was cut before its length was known
+)
+GO_ON = "Go on after the words you have just said. Do not repeat them, and do not greet again."
+
+
+class Cause(StrEnum):
+    """Why a turn of the conversation began."""
+
+    GREETING = "greeting"
+    SPEECH = "speech"
+    KEYS = "keys"
+    PROMPT = "prompt"
+    RESUMED = "resumed"
+
+
+class Item(msgspec.Struct, tag=True, omit_defaults=True):
+    """Base of all items."""
+
+    turn: int
+
+
+class TurnBegan(Item):
+    """A turn: what the caller said or pressed, "" where the agent begins. `at`: wall time."""
+
+    cause: Cause
+    text: str
+    at: float
+    utterance: int = 0
+
+
+class Said(Item):
+    """One sentence of the agent's, and how much of it was heard. `at`: wall time of its first frame, 0: not yet."""
+
+    index: int
+    text: str
+    request: int = 0
+    state: Playback = Playback.QUEUED
+    played_ms: float = 0.0
+    audio_ms: float | None = None
+    at: float = 0.0
+
+    @property
+    def settled(self) -> bool:
+        """Whether its fate is known."""
+        return self.state in (Playback.PLAYED, Playback.DROPPED)
+
+    def heard(self) -> str:
+        """The words that were played, or still will be; cut at a word, in proportion to time, when it was dropped."""
+        if self.state is not Playback.DROPPED:
+            return self.text
+        whole_ms = self.audio_ms or len(self.text) * MS_A_CHARACTER
+        return cut_at_word(self.text, self.played_ms / whole_ms if whole_ms else 0.0)
+
+
+class Called(Item):
+    """Tools that the model asked for, in one reply."""
+
+    request: int
+    calls: tuple[ToolCall, ...]
+
+
+class Returned(Item):
+    """What one of them answered."""
+
+    id: str
+    result: str
+    ok: bool
+
+
+class ReplyDone(Item):
+    """The model's reply to `request` is whole."""
+
+    request: int
+    usage: Usage
+
+
+AnyItem = TurnBegan | Said | Called | Returned | ReplyDone
+
+
+def cut_at_word(text: str, share: float) -> str:
+    """The words of `text` that began and mostly sounded within its first `share` (0 to 1), by characters."""
+    limit = len(text) * min(max(share, 0.0), 1.0)
+    end = 0
+    for word in re.finditer(r"\S+", text):
+        if (word.start() + word.end()) / 2 > limit:
+            break
+        end = word.end()
+    return text[:end]
+
+
+def was_interrupted(items: list[AnyItem], turn: int) -> bool:
+    """Whether a sentence of that turn was cut or dropped."""
+    return any(
+        isinstance(item, Said) and item.turn == turn and item.state is Playback.DROPPED for item in items
+    )
+
+
+def unanswered(items: list[AnyItem], turn: int) -> list[ToolCall]:
+    """Tool calls of that turn without a result, in order."""
+    done = {item.id for item in items if isinstance(item, Returned)}
+    return [
+        call
+        for item in items
+        if isinstance(item, Called) and item.turn == turn
+        for call in item.calls
+        if call.id not in done
+    ]
+
+
+def model_messages(items: list[AnyItem]) -> list[dict[str, Any]]:
+    """The history as chat messages. Every tool call is answered right after it, as the API demands.
+
+    Sentences and calls of one request make one assistant message; a request of which nothing was heard and that
+    called nothing makes none.
+    """
+    messages: list[dict[str, Any]] = []
+    results = {item.id: item for item in items if isinstance(item, Returned)}
+    open_reply: dict[str, Any] | None = None
+    open_request = -1
+    for item in items:
+        if isinstance(item, TurnBegan):
+            open_reply = None
+            if item.text:
+                messages.append({"role": "user", "content": item.text})
+        elif isinstance(item, Said):
+            words = item.heard()
+            if not words:
+                continue
+            if open_reply is None or open_request != item.request or "tool_calls" in open_reply:
+                open_reply, open_request = {"role": "assistant", "content": words}, item.request
+                messages.append(open_reply)
+            else:
+                open_reply["content"] = f"{open_reply['content']} {words}"
+        elif isinstance(item, Called):
+            if open_reply is None or open_request != item.request:
+                open_reply, open_request = {"role": "assistant", "content": None}, item.request
+                messages.append(open_reply)
+            open_reply["tool_calls"] = [_call(call) for call in item.calls]
+            messages += [_result(call, results.get(call.id)) for call in item.calls]
+            open_reply = None
+    return messages
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments or "{}"},
+    }
+
+
+def _result(call: ToolCall, returned: Returned | None) -> dict[str, Any]:
+    content = returned.result if returned else '{"error": "no result was recorded"}'
+    return {"role": "tool", "tool_call_id": call.id, "content": content}

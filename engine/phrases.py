@@ -1,0 +1,12 @@
+"""What the engine itself says, where no model is asked."""
+
+ARE_YOU_THERE = "Are you still there?"
+SILENT_GOODBYE = "I can't hear you, so I will hang up now. Please call again. Goodbye."
+FILLER = "One moment, please."
+APOLOGY = "Sorry, something went wrong on my side. Could you say that again?"
+CUT_OFF = "Sorry, we were cut off for a moment. Could you say that again?"
+TOO_LONG = "I'm sorry, this call has reached its time limit. Please call again. Goodbye."
+GOODBYE = "Goodbye."
+TRANSFERRING = "I'll put you through now."
+UNAVAILABLE = "Sorry, we can't go on with this call right now. Please call again in a few minutes. Goodbye."
+KEYS_PRESSED = "[The caller pressed {keys} on the keypad.]"

@@ -1,0 +1,100 @@
+"""A call's record as its CallActor holds it: the history and counters, written to the session under its epoch."""
+
+import logging
+from collections.abc import Iterator
+from typing import Protocol
+
+import msgspec
+
+from engine.history import AnyItem, Item, Returned, Said, TurnBegan
+from engine.session import Meta, Stored, Written, item_field
+from engine.telemetry import count
+
+log = logging.getLogger("engine.record")
+
+
+class Fenced(Exception):
+    """A newer epoch has the call: whoever holds this record must stop, silently."""
+
+
+class Store(Protocol):
+    """Where sessions are kept; `engine.session.SessionStore` is the real one."""
+
+    async def take(self, call: str, last_epoch: int) -> Stored:
+        """Takes the next epoch and reads the session."""
+
+    async def write(self, call: str, epoch: int, fields: dict[str, bytes]) -> Written:
+        """Writes fields under an epoch."""
+
+
+class CallRecord:
+    """What is known of one call. Change it, then `save`: nothing is acted on before it is saved."""
+
+    def __init__(self, store: Store, call: str, stored: Stored) -> None:
+        self._store = store
+        self._call = call
+        self.epoch = stored.epoch
+        self.meta = stored.meta
+        self.next = stored.next
+        self._items = dict(sorted(stored.items.items()))
+        self._numbers = {id(item): number for number, item in self._items.items()}
+        self._dirty: dict[str, bytes] = {}
+        self.protected = True
+
+    # --- the history
+
+    @property
+    def items(self) -> list[AnyItem]:
+        """The history, in order."""
+        return list(self._items.values())
+
+    def add(self, item: AnyItem) -> None:
+        """Puts an item at the end."""
+        number = max(self._items, default=0) + 1
+        self._items[number] = item
+        self._numbers[id(item)] = number
+        self.changed(item)
+
+    def changed(self, item: Item) -> None:
+        """An item of the history was changed."""
+        self._dirty[item_field(self._numbers[id(item)])] = msgspec.json.encode(item)
+
+    def sentence(self, turn: int, index: int) -> Said | None:
+        """That sentence of the agent's, if it is in the history."""
+        return next((s for s in self.sentences(turn) if s.index == index), None)
+
+    def sentences(self, turn: int) -> Iterator[Said]:
+        """The agent's sentences in that turn."""
+        return (item for item in self._items.values() if isinstance(item, Said) and item.turn == turn)
+
+    def unsettled(self) -> list[Said]:
+        """Sentences that are queued or playing."""
+        return [item for item in self._items.values() if isinstance(item, Said) and not item.settled]
+
+    def next_index(self, turn: int) -> int:
+        """One past the highest index of that turn."""
+        return max((sentence.index for sentence in self.sentences(turn)), default=-1) + 1
+
+    def last_turn(self) -> TurnBegan | None:
+        """The turn that began last."""
+        return next((i for i in reversed(list(self._items.values())) if isinstance(i, TurnBegan)), None)
+
+    def has_result(self, call_id: str) -> bool:
+        """Whether that tool call has its result."""
+        return any(isinstance(item, Returned) and item.id == call_id for item in self._items.values())
+
+    # --- the session
+
+    async def save(self) -> None:
+        """Writes all changes. Raises `Fenced`. While Redis is away changes are kept for the next write."""
+        fields = dict(self._dirty)
+        fields["meta"] = msgspec.json.encode(self.meta)
+        fields["next"] = self.next.encode()
+        outcome = await self._store.write(self._call, self.epoch, fields)
+        if outcome is Written.FENCED:
+            raise Fenced(f"{self._call}: epoch {self.epoch} is over")
+        self.protected = outcome is Written.OK
+        if self.protected:
+            self._dirty = {name: value for name, value in self._dirty.items() if fields.get(name) != value}
+        else:
+            count("session_writes_unprotected")

@@ -1,0 +1,204 @@
+"""A call in Redis: one hash, `call:{sid}`, written by the CallActor that holds the highest epoch.
+
+A write names its epoch; a script refuses it when a newer one has been taken. A write has a deadline: past it the call
+goes on unprotected, and what was not written goes with the next write. Values are JSON.
+
+    epoch          the highest epoch taken
+    info           CallInfo
+    context        CallerContext, put there while it rings
+    meta           Meta: stream, counters, timestamps, usage
+    item:000001..  the history, an item each
+    next           hangup | transfer | "": what `stream-ended` is to answer
+    broken_at      wall time at which the stream ended without `next`
+"""
+
+import asyncio
+import logging
+import secrets
+from enum import Enum
+from typing import Any
+
+import msgspec
+import redis.asyncio as redis_async
+from redis.exceptions import RedisError
+
+from engine.clock import outside
+from engine.history import AnyItem
+from engine.messages import CallerContext, CallInfo, Usage
+
+log = logging.getLogger("engine.session")
+
+READ_LIMIT_S = 2.0
+
+_TAKE = """
+local stored = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
+local epoch = math.max(stored, tonumber(ARGV[1])) + 1
+redis.call('HSET', KEYS[1], 'epoch', epoch)
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return {epoch, redis.call('HGETALL', KEYS[1])}
+"""
+
+_WRITE = """
+local stored = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
+if stored > tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1], unpack(ARGV, 3))
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+
+
+class Written(Enum):
+    """How a write went."""
+
+    OK = "ok"
+    FENCED = "fenced"
+    AWAY = "away"
+
+
+class Meta(msgspec.Struct, omit_defaults=True):
+    """What a session holds beside its history. Times are wall times; counters only grow."""
+
+    stream: str = ""
+    turn: int = 0
+    request: int = 0
+    took: int = 0
+    noted: int = 0
+    answered_at: float = 0.0
+    ended_at: float = 0.0
+    outcome: str = ""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    model: str = ""
+    interruptions: int = 0
+    tool_runs: int = 0
+
+    def count(self, usage: Usage) -> None:
+        """Adds one reply's tokens."""
+        self.prompt_tokens += usage.prompt
+        self.cached_tokens += usage.cached
+        self.completion_tokens += usage.completion
+
+
+class Stored(msgspec.Struct):
+    """A session as it was read."""
+
+    epoch: int
+    info: CallInfo | None
+    context: CallerContext | None
+    meta: Meta
+    items: dict[int, AnyItem]
+    next: str
+    broken_at: float
+
+
+class SessionStore:
+    """All calls' sessions, over one Redis connection pool. Its own errors: `SessionAway` on reads and takes."""
+
+    def __init__(self, url: str, ttl_s: int, write_ms: int, token_ttl_s: int) -> None:
+        self._redis = redis_async.Redis.from_url(url, socket_connect_timeout=2.0, health_check_interval=15)
+        self._take = self._redis.register_script(_TAKE)
+        self._write = self._redis.register_script(_WRITE)
+        self._ttl_s = ttl_s
+        self._write_s = write_ms / 1000
+        self._token_ttl_s = token_ttl_s
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._redis.aclose()
+
+    async def ping(self) -> None:
+        """Raises `SessionAway` when Redis doesn't answer."""
+        await self._answer(self._redis.ping())
+
+    # --- the conversation
+
+    async def take(self, call: str, last_epoch: int) -> Stored:
+        """Takes the next epoch of a call and reads its session."""
+        epoch, flat = await self._answer(self._take(keys=[_key(call)], args=[last_epoch, self._ttl_s]))
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        return _stored(int(epoch), fields)
+
+    async def write(self, call: str, epoch: int, fields: dict[str, bytes]) -> Written:
+        """Writes fields under an epoch, within the write deadline."""
+        args: list[bytes | str | int] = [epoch, self._ttl_s]
+        for name, value in fields.items():
+            args += [name, value]
+        try:
+            ok = await outside(asyncio.wait_for(self._write(keys=[_key(call)], args=args), self._write_s))
+        except (TimeoutError, RedisError, OSError) as error:
+            log.warning("session of %s not written: %s", call, type(error).__name__)
+            return Written.AWAY
+        return Written.OK if ok else Written.FENCED
+
+    # --- the webhooks
+
+    async def ring(self, info: CallInfo) -> str:
+        """A call rings: keeps what is known of it, and returns the stream's one-time token."""
+        token = secrets.token_urlsafe(24)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(_key(info.call), "info", msgspec.json.encode(info))
+            pipe.expire(_key(info.call), self._ttl_s)
+            pipe.set(f"token:{token}", info.call, ex=self._token_ttl_s)
+            await self._answer(pipe.execute())
+        return token
+
+    async def keep_context(self, call: str, context: CallerContext) -> None:
+        """What is known of the caller, for the CallActor to find."""
+        await self._answer(self._redis.hset(_key(call), "context", msgspec.json.encode(context)))
+
+    async def redeem(self, token: str) -> str | None:
+        """The call that a token was made for, once."""
+        call = await self._answer(self._redis.getdel(f"token:{token}"))
+        return call.decode() if call else None
+
+    async def read(self, call: str) -> Stored | None:
+        """The session as it stands, or None."""
+        fields = await self._answer(self._redis.hgetall(_key(call)))
+        return _stored(int(fields.get(b"epoch", 0)), fields) if fields else None
+
+    async def broke(self, call: str, at: float) -> None:
+        """The stream of a call ended and nothing was to come next."""
+        await self._answer(self._redis.hset(_key(call), "broken_at", msgspec.json.encode(at)))
+
+    async def _answer(self, command: Any) -> Any:
+        try:
+            return await outside(asyncio.wait_for(command, READ_LIMIT_S))
+        except (TimeoutError, RedisError, OSError) as error:
+            raise SessionAway(
+                f"Redis did not answer ({type(error).__name__}: {error}): check REDIS_URL"
+            ) from error
+
+
+class SessionAway(Exception):
+    """Redis can't be reached or is too slow."""
+
+
+def item_field(number: int) -> str:
+    """The hash field of the history's item of that number."""
+    return f"item:{number:06d}"
+
+
+def _key(call: str) -> str:
+    return f"call:{call}"
+
+
+_ITEM = msgspec.json.Decoder(AnyItem)
+
+
+def _stored(epoch: int, fields: dict[bytes, bytes]) -> Stored:
+    items = {
+        int(name[5:]): _ITEM.decode(value)
+        for name, value in sorted(fields.items())
+        if name.startswith(b"item:")
+    }
+    info, context = fields.get(b"info"), fields.get(b"context")
+    return Stored(
+        epoch,
+        msgspec.json.decode(info, type=CallInfo) if info else None,
+        msgspec.json.decode(context, type=CallerContext) if context else None,
+        msgspec.json.decode(fields.get(b"meta", b"{}"), type=Meta),
+        items,
+        fields.get(b"next", b"").decode(),
+        msgspec.json.decode(fields.get(b"broken_at", b"0"), type=float),
+    )

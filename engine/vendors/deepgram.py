@@ -1,0 +1,241 @@
+"""Deepgram behind our own events: listen v1 and speak v1, by deepgram-sdk.
+
+Facts of the protocol that the code leans on are from Deepgram's docs (Listen v1, Speak WebSocket) and from the SDK's
+source: the SDK never reconnects and never sends KeepAlive, its messages are not validated (any field may be None), an
+unknown listen message comes as None, and on speak every text message comes as one class: its `type` tells.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+from deepgram import AsyncDeepgramClient
+from deepgram.core.api_error import ApiError
+from deepgram.environment import DeepgramClientEnvironment
+from deepgram.speak.v1.types import SpeakV1Text
+from websockets.exceptions import ConnectionClosed
+
+from engine import audio
+from engine.settings import Settings
+
+log = logging.getLogger("engine.vendors.deepgram")
+
+OPEN_LIMIT_S = 5.0
+SEND_LIMIT_S = 5.0
+CLOSE_LIMIT_S = 2.0
+
+
+class VendorLost(Exception):
+    """The socket is gone or was refused; the message says why."""
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """A `Results`: `end_s` is where its last word (or its span) ends, in seconds of audio sent."""
+
+    text: str
+    final: bool
+    speech_final: bool
+    from_finalize: bool
+    end_s: float
+
+
+class VoiceBegan(msgspec.Struct, frozen=True):
+    """A `SpeechStarted`."""
+
+
+class GapHeard(msgspec.Struct, frozen=True):
+    """An `UtteranceEnd`."""
+
+
+class AudioCame(msgspec.Struct, frozen=True):
+    """Audio of speak, mu-law, any length."""
+
+    payload: bytes
+
+
+class FlushDone(msgspec.Struct, frozen=True):
+    """A `Flushed`: all audio of the oldest pending Flush has come."""
+
+
+class ClearDone(msgspec.Struct, frozen=True):
+    """A `Cleared`."""
+
+
+class Warned(msgspec.Struct, frozen=True):
+    """A `Warning`: a Flush too many is ignored with one."""
+
+    text: str
+
+
+def client(settings: Settings) -> AsyncDeepgramClient:
+    """The process's client. `wss` goes to the same host as `https`."""
+    base = settings.deepgram_base_url.rstrip("/")
+    socket = base.replace("http", "ws", 1)
+    environment = DeepgramClientEnvironment(base=base, production=socket, agent=socket, agent_rest=base)
+    return AsyncDeepgramClient(api_key=settings.deepgram_api_key or "local", environment=environment)
+
+
+class _Socket:
+    """One SDK socket with deadlines of ours: the SDK's own are 10 to 30 s and can't be set."""
+
+    def __init__(self, connecting: Any) -> None:
+        self._connecting = connecting
+        self._stack = AsyncExitStack()
+        self._socket: Any = None
+
+    async def open(self) -> None:
+        """Raises `VendorLost`."""
+        try:
+            async with asyncio.timeout(OPEN_LIMIT_S):
+                self._socket = await self._stack.enter_async_context(self._connecting)
+        except ApiError as error:
+            raise VendorLost(f"Deepgram refused the connection: {_refusal(error)}") from error
+        except (OSError, ConnectionClosed) as error:
+            raise VendorLost(f"Deepgram can't be reached: {type(error).__name__} {error}") from error
+
+    async def close(self) -> None:
+        """Says goodbye as the protocol asks, and closes. Never raises, never takes longer than `CLOSE_LIMIT_S`."""
+        try:
+            async with asyncio.timeout(CLOSE_LIMIT_S):
+                if self._socket is not None:
+                    await self._say_goodbye()
+                await self._stack.aclose()
+        except (TimeoutError, OSError, ConnectionClosed) as error:
+            log.debug("closing a Deepgram socket: %s", type(error).__name__)
+
+    async def _say_goodbye(self) -> None:
+        raise NotImplementedError
+
+    async def _do(self, sending: Any) -> None:
+        try:
+            async with asyncio.timeout(SEND_LIMIT_S):
+                await sending
+        except (TimeoutError, OSError, ConnectionClosed) as error:
+            raise VendorLost(f"Deepgram took nothing: {type(error).__name__} {error}") from error
+
+    async def _messages(self) -> AsyncIterator[Any]:
+        try:
+            async for message in self._socket:
+                yield message
+        except (OSError, ConnectionClosed) as error:
+            raise VendorLost(f"Deepgram closed the socket: {error}") from error
+
+
+class ListenSocket(_Socket):
+    """One listen v1 socket."""
+
+    def __init__(self, deepgram: AsyncDeepgramClient, settings: Settings) -> None:
+        terms = [term.strip() for term in settings.stt_keyterms.split(",") if term.strip()]
+        super().__init__(
+            deepgram.listen.v1.connect(
+                model=settings.stt_model,
+                language=settings.stt_language,
+                encoding="mulaw",
+                sample_rate=audio.SAMPLE_RATE,
+                channels=1,
+                interim_results=True,
+                smart_format=True,
+                vad_events=True,
+                endpointing=settings.stt_endpointing_ms,
+                utterance_end_ms=settings.stt_utterance_end_ms,
+                keyterm=terms or None,
+            )
+        )
+
+    async def send(self, payload: bytes) -> None:
+        """mu-law, not empty: an empty frame would close the stream. Raises `VendorLost`."""
+        if payload:
+            await self._do(self._socket.send_media(payload))
+
+    async def keep_alive(self) -> None:
+        """Holds the socket open while no audio flows. Raises `VendorLost`."""
+        await self._do(self._socket.send_keep_alive())
+
+    async def finalize(self) -> None:
+        """Asks for what is buffered; an answer need not come. Raises `VendorLost`."""
+        await self._do(self._socket.send_finalize())
+
+    async def _say_goodbye(self) -> None:
+        await self._socket.send_close_stream()
+
+    async def events(self) -> AsyncIterator[Heard | VoiceBegan | GapHeard]:
+        """What is heard, until the socket ends. Raises `VendorLost` unless it was closed tidily."""
+        async for message in self._messages():
+            kind = getattr(message, "type", None)
+            if kind == "Results":
+                event = _heard(message)
+                if event is not None:
+                    yield event
+            elif kind == "SpeechStarted":
+                yield VoiceBegan()
+            elif kind == "UtteranceEnd":
+                yield GapHeard()
+            elif kind == "Error":
+                raise VendorLost(f"Deepgram reports: {getattr(message, 'description', None) or message!r}")
+
+
+def _heard(message: Any) -> Heard | None:
+    alternatives = getattr(getattr(message, "channel", None), "alternatives", None)
+    if not alternatives:
+        return None
+    best = alternatives[0]
+    words = getattr(best, "words", None)
+    last_word = getattr(words[-1], "end", None) if words else None
+    span_end = (getattr(message, "start", None) or 0.0) + (getattr(message, "duration", None) or 0.0)
+    return Heard(
+        text=getattr(best, "transcript", None) or "",
+        final=bool(message.is_final),
+        speech_final=bool(getattr(message, "speech_final", None)),
+        from_finalize=bool(getattr(message, "from_finalize", None)),
+        end_s=float(last_word if last_word is not None else span_end),
+    )
+
+
+class SpeakSocket(_Socket):
+    """One speak v1 socket."""
+
+    def __init__(self, deepgram: AsyncDeepgramClient, settings: Settings) -> None:
+        super().__init__(
+            deepgram.speak.v1.connect(
+                model=settings.tts_model, encoding="mulaw", sample_rate=audio.SAMPLE_RATE
+            )
+        )
+
+    async def say(self, text: str) -> None:
+        """One sentence and its Flush. Raises `VendorLost`."""
+        await self._do(self._socket.send_text(SpeakV1Text(text=text)))
+        await self._do(self._socket.send_flush())
+
+    async def clear(self) -> None:
+        """Drops what is not yet sent; what is on its way still comes before `ClearDone`. Raises `VendorLost`."""
+        await self._do(self._socket.send_clear())
+
+    async def _say_goodbye(self) -> None:
+        await self._socket.send_close()
+
+    async def events(self) -> AsyncIterator[AudioCame | FlushDone | ClearDone | Warned]:
+        """What comes, until the socket ends. Raises `VendorLost` unless it was closed tidily."""
+        async for message in self._messages():
+            if isinstance(message, bytes):
+                yield AudioCame(message)
+                continue
+            kind = getattr(message, "type", None)
+            if kind == "Flushed":
+                yield FlushDone()
+            elif kind == "Cleared":
+                yield ClearDone()
+            elif kind in ("Warning", "Error"):
+                described = getattr(message, "description", None) or getattr(message, "warn_msg", None)
+                if kind == "Error":
+                    raise VendorLost(f"Deepgram reports: {described or message!r}")
+                yield Warned(str(described or message))
+
+
+def _refusal(error: ApiError) -> str:
+    """The reason in the handshake's answer, which the SDK keeps only in the exception's context."""
+    headers = getattr(error.__context__, "headers", None) or {}
+    reason = headers.get("dg-error", "") if hasattr(headers, "get") else ""
+    return f"HTTP {error.status_code} {reason}".strip()

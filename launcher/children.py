@@ -81,7 +81,7 @@ class ChildProcess:
             )
 
     def wait_for(self, look: Callable[[], T | None], timeout_s: float) -> T:
-        """Looks until `look` finds something. Raises `LaunchError` if the process ends or time is up first."""
+        """Looks until `look` finds something; `LaunchError` if the process ends or time is up first."""
         process = self._running()
         deadline = time.monotonic() + timeout_s
         while True:

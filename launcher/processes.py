@@ -70,9 +70,8 @@ def _inside(word: str, directory: str) -> bool:
 def _processes() -> Iterator[tuple[int, list[str], str]]:
     """(id, command line, working directory or empty) of each process; `ps` where there is no /proc."""
     if not _PROC.joinpath("self").exists():
-        listing = subprocess.run(
-            ["ps", "-axww", "-o", "pid=,command="], capture_output=True, text=True, timeout=10
-        )
+        command_line = ["ps", "-axww", "-o", "pid=,command="]
+        listing = subprocess.run(command_line, capture_output=True, text=True, timeout=10)
         for line in listing.stdout.splitlines():
             pid, _, command = line.strip().partition(" ")
             yield int(pid), command.split(), ""

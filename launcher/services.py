@@ -5,15 +5,13 @@ with Services(Path(".trunkline")) as services:
 """
 
 import asyncio
-import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from launcher.locks import DirectoryLock
 from launcher.postgres import Postgres
+from launcher.rundir import RunDirectory
 from launcher.valkey import Valkey
 
 
@@ -31,6 +29,7 @@ class Services:
         self._want_valkey = valkey
         self._home: Path | None = None
         self._lock: DirectoryLock | None = None
+        self._run: RunDirectory | None = None
         self._postgres: Postgres | None = None
         self._valkey: Valkey | None = None
         self.database_url = ""
@@ -51,8 +50,7 @@ class Services:
     def start(self) -> Self:
         """Starts and waits until both answer. Raises `LaunchError`; nothing is left running then."""
         try:
-            self._home = self._given.resolve() if self._given else Path(tempfile.mkdtemp(prefix="trunkline-"))
-            self._home.mkdir(parents=True, exist_ok=True)
+            self._home = self._own_home()
             self._lock = DirectoryLock(self._home)
             self._lock.acquire()
             self._start_servers(self._home)
@@ -60,6 +58,15 @@ class Services:
             self.stop()
             raise
         return self
+
+    def _own_home(self) -> Path:
+        if self._given:
+            home = self._given.resolve()
+        else:
+            self._run = RunDirectory()
+            home = self._run.__enter__().path / "services"
+        home.mkdir(parents=True, exist_ok=True)
+        return home
 
     def _start_servers(self, home: Path) -> None:
         durable = not self._throwaway
@@ -83,23 +90,20 @@ class Services:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-            if self._throwaway and self._home is not None:
-                shutil.rmtree(self._home, ignore_errors=True)
+        if self._run is not None:
+            self._run.__exit__()
+            self._run = None
         for stopped in stops:
             stopped.result()
 
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.stop()
 
     async def __aenter__(self) -> Self:
         return await asyncio.to_thread(self.start)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         await asyncio.to_thread(self.stop)

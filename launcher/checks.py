@@ -1,0 +1,117 @@
+"""What can be found wrong before anything is started; each failure is one sentence with its remedy."""
+
+import asyncio
+import sys
+from urllib.parse import urlsplit
+
+from engine.settings import Settings
+from launcher.errors import LaunchError
+from launcher.plan import plan_for
+from launcher.ports import is_free
+
+_ANSWER_S = 5.0
+
+
+def check_python(version: tuple[int, int] = sys.version_info[:2]) -> None:
+    """Python 3.11 to 3.13."""
+    if not (3, 11) <= version <= (3, 13):
+        raise LaunchError(
+            f"Python {version[0]}.{version[1]} is not supported: use Python 3.11, 3.12 or 3.13."
+        )
+
+
+def check_consistent(settings: Settings) -> None:
+    """Settings that contradict each other where real callers would pay for it."""
+    if not settings.twilio_account_sid:
+        return
+    if settings.base_url and not settings.base_url.startswith("https://"):
+        raise LaunchError(
+            f"BASE_URL is {settings.base_url} but Twilio streams to secure addresses only: give its https URL."
+        )
+    plan = plan_for(settings)
+    missing = [
+        name
+        for name, local in (("DEEPGRAM_API_KEY", plan.speech), ("OPENAI_API_KEY", plan.receptionist))
+        if local
+    ]
+    if missing and not settings.allow_local:
+        raise LaunchError(
+            f"TWILIO_ACCOUNT_SID is set but {' and '.join(missing)} not, so real callers would "
+            "be answered by a local stand-in: set it, or set ALLOW_LOCAL=1 if that is what you want."
+        )
+
+
+def check_port(settings: Settings) -> None:
+    """The HTTP port is free."""
+    if not is_free(settings.port, settings.host):
+        raise LaunchError(
+            f"Port {settings.port} on {settings.host} is taken or not ours to take: "
+            f"stop what listens there, or set PORT to another, e.g. PORT={settings.port + 1}."
+        )
+
+
+async def check_database(url: str) -> None:
+    """Postgres answers a query."""
+    import asyncpg
+
+    plain = url.replace("postgresql+asyncpg://", "postgresql://", 1)
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            connection = await asyncpg.connect(plain)
+            try:
+                await connection.fetchval("SELECT 1")
+            finally:
+                await connection.close()
+    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise LaunchError(
+            f"Postgres at {without_password(url)} does not answer ({describe(error)}): check DATABASE_URL "
+            "and that the server runs, or leave DATABASE_URL empty for a local one."
+        ) from None
+
+
+async def check_redis(url: str) -> None:
+    """Redis answers a PING."""
+    import redis.asyncio
+    from redis.exceptions import RedisError
+
+    try:
+        async with asyncio.timeout(_ANSWER_S), redis.asyncio.from_url(url, retry=None) as client:
+            await client.ping()
+    except (OSError, TimeoutError, ValueError, RedisError) as error:
+        raise LaunchError(
+            f"Redis at {without_password(url)} does not answer ({describe(error)}): check REDIS_URL "
+            "and that the server runs, or leave REDIS_URL empty for a local one."
+        ) from None
+
+
+def check_before_start(settings: Settings) -> None:
+    """All checks that need nothing started. Raises the first `LaunchError`."""
+    check_python()
+    check_consistent(settings)
+    check_port(settings)
+    asyncio.run(_check_servers(settings))
+
+
+async def _check_servers(settings: Settings) -> None:
+    if settings.database_url:
+        await check_database(settings.database_url)
+    if settings.redis_url:
+        await check_redis(settings.redis_url)
+
+
+def without_password(url: str) -> str:
+    """The address for people: user, host, port and database, never the password."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or "(no host)"
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "(not a URL)"
+    user = f"{parts.username}@" if parts.username else ""
+    return f"{parts.scheme}://{user}{host}{port}{parts.path}"
+
+
+def describe(error: BaseException) -> str:
+    """An error in a few words, on one line."""
+    text = " ".join(str(error).split())
+    return text or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)

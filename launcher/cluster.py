@@ -1,0 +1,126 @@
+"""A Ray cluster of its own on this machine, with Serve on it, for as long as the context lasts."""
+
+import contextlib
+import logging
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from launcher.errors import LaunchError
+
+_POLL_S = 0.1
+
+
+def enable_token() -> str:
+    """Makes Ray demand a token, made once a process, and returns it.
+
+    Ray's sockets listen on every interface, and whoever speaks to them may run code. The token stays for the
+    life of the process, because Ray's client keeps both token and mode; a Ray that was imported before it
+    was set is told to read the environment again.
+    """
+    if os.environ.get("RAY_AUTH_MODE") != "token" or "RAY_AUTH_TOKEN" not in os.environ:
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+        os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
+        if "ray" in sys.modules:
+            from ray._private.authentication_test_utils import reset_auth_token_state
+
+            reset_auth_token_state()
+    return os.environ["RAY_AUTH_TOKEN"]
+
+
+@contextlib.contextmanager
+def environment_of(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets variables of this process, which Ray's processes inherit, and puts back what was there."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def ray_cluster(run_dir: Path, environment: Mapping[str, str], *, num_cpus: int = 2) -> Iterator[None]:
+    """Starts Ray without a dashboard, its logs in files in `run_dir`; ends it with all its processes.
+
+    Ray is imported here, after the environment is set: it reads the variables at import.
+    Raises `LaunchError` if Ray is connected already in this process.
+    """
+    enable_token()
+    with environment_of(environment):
+        import ray
+
+        if ray.is_initialized():
+            raise LaunchError("Ray runs already in this process: call ray.shutdown() first.")
+        session = run_dir / "r"
+        session.mkdir(mode=0o700, exist_ok=True)
+        try:
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                object_store_memory=100 * 1024 * 1024,
+                _temp_dir=str(session),
+                _node_ip_address="127.0.0.1",
+            )
+            yield
+        finally:
+            ray.shutdown()
+
+
+def start_serve(host: str, port: int) -> None:
+    """Starts Serve's controller and the proxy, which takes a while and needs no application yet."""
+    from ray import serve
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    # No time-out: a call is one request, and it ends when its people do.
+    serve.start(http_options={"host": host, "port": port, "request_timeout_s": None})
+
+
+def run_application(application: Any) -> None:
+    """Deploys and waits until all replicas run. Raises `LaunchError` with Serve's reason."""
+    import ray.serve._private.client as client
+    from ray import serve
+
+    # Serve looks once a second whether the application is up; that second is the user's.
+    client.CLIENT_POLLING_INTERVAL_S = _POLL_S  # type: ignore[attr-defined]
+    try:
+        serve.run(application)
+    except RuntimeError as error:
+        raise LaunchError(f"The application did not start: {error}") from error
+
+
+def stop_serve() -> None:
+    """Lets replicas end as they wish (logs written, sockets closed), then ends Serve."""
+    from ray import serve
+
+    serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+def wait_until_ready(url: str, timeout_s: float) -> None:
+    """Asks until it says 200. Raises `LaunchError` with the last answer."""
+    deadline = time.monotonic() + timeout_s
+    answer = "nothing yet"
+    while time.monotonic() < deadline:
+        try:
+            reply = httpx2.get(url, timeout=5.0)
+        except httpx2.HTTPError as error:
+            answer = type(error).__name__
+        else:
+            if reply.status_code == httpx2.codes.OK:
+                return
+            answer = f"{reply.status_code} {reply.text[:300]}"
+        time.sleep(_POLL_S / 2)
+    raise LaunchError(f"The application was not ready after {timeout_s:g} s; {url} says: {answer}")

@@ -1,0 +1,97 @@
+"""What an app needs beside Ray, started in the background all at once: services, stand-ins, schema, rows."""
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+
+from engine.settings import Settings
+from launcher.database import migrate, seed
+from launcher.plan import Plan, plan_for
+from launcher.services import Services
+from launcher.vendors import LocalServer, local_receptionist, local_speech
+
+_MIGRATION_S = 120.0
+# Stand-ins ask for no key, but the vendors' clients refuse to start without one.
+_LOCAL_KEY = "local"
+
+
+class Stage:
+    """What runs beside the app. `start` returns at once; `settings` waits and gives the addresses."""
+
+    def __init__(
+        self, settings: Settings, directory: Path | None, log_dir: Path, *, prepare: bool = True
+    ) -> None:
+        """`directory` keeps data, None throws it away; `prepare` migrates (and seeds a local database)."""
+        self._given = settings
+        self._prepare = prepare
+        self.plan: Plan = plan_for(settings)
+        self.services = Services(directory, postgres=self.plan.postgres, valkey=self.plan.valkey)
+        self.speech = local_speech(log_dir) if self.plan.speech else None
+        self.receptionist = local_receptionist(log_dir) if self.plan.receptionist else None
+        self._pool = ThreadPoolExecutor(max_workers=3, thread_name_prefix="stage")
+        self._starts: list[Future[Mapping[str, str]]] = []
+
+    def __enter__(self) -> Self:
+        work = [self._start_state, self._start_speech, self._start_receptionist]
+        self._starts = [self._pool.submit(part) for part in work]
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for server in self.stand_ins:
+            server.stop()
+        self.services.stop()
+
+    @property
+    def stand_ins(self) -> list[LocalServer]:
+        """The local servers of this stage."""
+        return [server for server in (self.speech, self.receptionist) if server]
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids by name, of those that run."""
+        servers = {server.name: server.pid for server in self.stand_ins}
+        return {**self.services.pids, **{name: pid for name, pid in servers.items() if pid is not None}}
+
+    def settings(self) -> Settings:
+        """The settings with the addresses of what was started. Raises the first failure (`LaunchError`)."""
+        found: dict[str, str] = {}
+        for start in self._starts:
+            found.update(start.result())
+        return self._given.model_copy(update=found)
+
+    def revive(self) -> list[str]:
+        """Starts stand-ins that ended, on their old ports; returns their names."""
+        ended = [server for server in self.stand_ins if not server.running]
+        for server in ended:
+            server.stop()
+            server.start()
+        return [server.name for server in ended]
+
+    def _start_state(self) -> Mapping[str, str]:
+        if self.plan.postgres or self.plan.valkey:
+            self.services.start()
+        database_url = self.services.database_url or self._given.database_url
+        if self._prepare:
+            asyncio.run(self._prepare_database(database_url))
+        return {"database_url": database_url, "redis_url": self.services.redis_url or self._given.redis_url}
+
+    async def _prepare_database(self, url: str) -> None:
+        async with asyncio.timeout(_MIGRATION_S):
+            await migrate(url)
+            if self.plan.postgres:
+                await seed(url)
+
+    def _start_speech(self) -> Mapping[str, str]:
+        if self.speech is None:
+            return {}
+        self.speech.start()
+        return {"deepgram_base_url": self.speech.url, "deepgram_api_key": _LOCAL_KEY}
+
+    def _start_receptionist(self) -> Mapping[str, str]:
+        if self.receptionist is None:
+            return {}
+        self.receptionist.start()
+        return {"openai_base_url": f"{self.receptionist.url}/v1", "openai_api_key": _LOCAL_KEY}

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from simulators.twilio.call import CallFailed, SimCall
+from simulators.twilio.fields import Identity
 from simulators.twilio.journal import CallEvent, CallOver, Journal
 from simulators.twilio.line import Line, Person
 from simulators.twilio.webhook import Webhooks
@@ -74,10 +75,7 @@ class SimTwilio:
         """
         call = SimCall(
             self._webhooks,
-            self._account,
-            caller=caller,
-            called=called,
-            stir=stir,
+            Identity(self._account, caller, called, stir),
             status_url=status_url,
             fallback_url=fallback_url,
             person=person,

@@ -2,20 +2,18 @@
 
 import asyncio
 import time
-import uuid
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import format_datetime
 from pathlib import Path
 
-from simulators.twilio.journal import CallEvent, CallOver, Journal
+from simulators.twilio.fields import Identity, new_sid
+from simulators.twilio.journal import CallEvent, Journal
 from simulators.twilio.leg import Leg, StreamFailed, StreamIds
 from simulators.twilio.line import Line, Person
+from simulators.twilio.presence import Presence
 from simulators.twilio.recording import Recording
 from simulators.twilio.twiml import Connect, Dial, Hangup, Pause, Play, Redirect, Reject, Say, Verb
 from simulators.twilio.webhook import WebhookFailed, Webhooks
 
-SCRIPT_GRACE_S = 5.0
 MAX_DOCUMENTS = 50
 
 
@@ -31,22 +29,14 @@ class CallFailed(Exception):
     """The person's script or the call itself failed; the cause is chained."""
 
 
-def new_sid(kind: str) -> str:
-    """Two letters and 32 hex digits, as Twilio makes them."""
-    return kind + uuid.uuid4().hex
-
-
 class SimCall:
     """A call under way. `await ended()` for its end; `events` for what happened."""
 
     def __init__(
         self,
         webhooks: Webhooks,
-        account: str,
+        identity: Identity,
         *,
-        caller: str,
-        called: str,
-        stir: str | None,
         status_url: str | None,
         fallback_url: str | None,
         person: Person | None,
@@ -55,25 +45,22 @@ class SimCall:
         keep_audio: bool,
         quiet_below: int,
     ) -> None:
-        self.sid = new_sid("CA")
+        self.sid = identity.call
         self.status = "ringing"
         self.journal = Journal()
         self.recording = Recording() if keep_audio else None
         self.line = Line(self.journal, self._hang_up, self.recording, quiet_below)
         self._webhooks = webhooks
-        self._account = account
-        self._numbers = (caller, called)
-        self._stir = stir
+        self._identity = identity
         self._status_url = status_url
         self._fallback_url = fallback_url
-        self._person = person
         self._action_on_hang_up = action_on_hang_up
         self._max_s = max_s
         self._gone = asyncio.Event()  # the caller hung up
         self._answered_at = 0.0
-        self._helpers: list[asyncio.Task[None]] = []
+        self._presence = Presence(self.line, person, self._hang_up, self._fail)
         self._callbacks: list[asyncio.Task[None]] = []
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
         self._told = False
         self._task: asyncio.Task[None] | None = None
 
@@ -114,9 +101,11 @@ class SimCall:
 
     async def abandon(self) -> None:
         """Cancels a call that won't end."""
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        tasks = [task for task in (self._task, *self._callbacks) if task is not None and not task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def raise_failure(self) -> None:
         """Raises `CallFailed` if the call failed and nobody was told yet."""
@@ -138,6 +127,9 @@ class SimCall:
 
     def _hang_up(self) -> None:
         self._gone.set()
+        if self.status == "ringing":  # the app is told at once, while its answer may still be on the way
+            self.status = "canceled"
+            self._callbacks.append(asyncio.create_task(self._tell_status(), name=f"status {self.sid}"))
         if self.line.leg is not None:
             self.line.leg.stop()
 
@@ -145,18 +137,14 @@ class SimCall:
         try:
             async with asyncio.timeout(self._max_s):
                 await self._follow(voice_url)
-        except TimeoutError as error:
-            self._fail(error)
-        except Exception as error:
+        except Exception as error:  # `max_s` is over, or this simulator is at fault: `ended` raises either
             self._fail(error)
         finally:
-            if self.status == "ringing":
-                self.status = "canceled" if self._gone.is_set() else "failed"
-            elif self.status == "in-progress":
-                self.status = "completed"
+            self.status = {"ringing": "failed", "in-progress": "completed"}.get(self.status, self.status)
             self.journal.end(self.status)
-            await self._end_helpers()
-        await self._tell_status()
+            await self._presence.end()
+        if self.status != "canceled":
+            await self._tell_status()
         if self._callbacks:
             await asyncio.wait(self._callbacks)
         self.journal.note("ended", status=self.status)
@@ -177,7 +165,8 @@ class SimCall:
         A request that is under way when the caller hangs up still runs to its end. That the fallback URL also
         stands behind later documents, and not only the first, is unverified.
         """
-        fields = self._fields(**wanted.fields)
+        over = self._gone.is_set() and self.status == "in-progress"
+        fields = self._identity.voice("completed" if over else self.status) | wanted.fields
         verbs = await self._webhooks.twiml(wanted.url, fields, self._fallback_url, self.journal)
         if self._gone.is_set():
             return None
@@ -191,38 +180,10 @@ class SimCall:
         self.status = "in-progress"
         self._answered_at = time.monotonic()
         self.journal.note("answered")
-        self._helpers.append(asyncio.create_task(self._tick(), name=f"line {self.sid}"))
-        if self._person is not None:
-            self._helpers.append(asyncio.create_task(self._act(self._person), name=f"person {self.sid}"))
+        self._presence.begin()
 
-    async def _tick(self) -> None:
-        try:
-            await self.line.tick_on()
-        except Exception as error:
-            self._fail(error)
-            self._hang_up()
-
-    async def _act(self, person: Person) -> None:
-        try:
-            await person(self.line)
-        except Exception as error:
-            self._fail(error)
-        finally:
-            self._hang_up()
-
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error
-
-    async def _end_helpers(self) -> None:
-        ticker, people = self._helpers[:1], self._helpers[1:]
-        if people:
-            _, still = await asyncio.wait(people, timeout=SCRIPT_GRACE_S)
-            if still:
-                self._fail(CallOver(f"the person's script went on {SCRIPT_GRACE_S} s after the call's end"))
-        for task in ticker + people:
-            task.cancel()
-        if self._helpers:
-            await asyncio.wait(self._helpers)
 
     # ---------------------------------------------------------------- verbs
 
@@ -268,7 +229,7 @@ class SimCall:
 
     async def _connect(self, verb: Connect) -> Next | None:
         """Streams until the stream ends. None: go on with the verb after it, unless the caller is gone."""
-        ids = StreamIds(new_sid("MZ"), self.sid, self._account)
+        ids = StreamIds(new_sid("MZ"), self.sid, self._identity.account)
         leg = self.line.leg = Leg(ids, self.journal)
         error = ""
         try:
@@ -290,42 +251,10 @@ class SimCall:
 
     # ---------------------------------------------------------------- what the app is told
 
-    def _fields(self, **more: str) -> dict[str, str]:
-        """The usual fields of a voice request."""
-        caller, called = self._numbers
-        over = self._gone.is_set() and self.status == "in-progress"
-        fields = {
-            "CallSid": self.sid,
-            "AccountSid": self._account,
-            "From": caller,
-            "Caller": caller,
-            "To": called,
-            "Called": called,
-            "CallStatus": "completed" if over else self.status,
-            "ApiVersion": "2010-04-01",
-            "Direction": "inbound",
-            "FromCountry": "US",
-            "FromState": "IL",
-            "FromCity": "",
-            "FromZip": "",
-            "ToCountry": "US",
-            "CallToken": self.sid[2:],
-        }
-        if self._stir is not None:
-            fields["StirVerstat"] = self._stir
-        return fields | more
-
     def _tell_stream(self, verb: Connect, ids: StreamIds, event: str, error: str = "") -> None:
         if verb.status_callback is None:
             return
-        fields = {
-            "AccountSid": self._account,
-            "CallSid": self.sid,
-            "StreamSid": ids.stream,
-            "StreamName": verb.name,
-            "StreamEvent": f"stream-{event}",
-            "Timestamp": datetime.now(UTC).isoformat(),
-        } | ({"StreamError": error} if error else {})
+        fields = self._identity.stream(ids.stream, verb.name, event, error)
         telling = self._tell(verb.status_callback, fields)
         self._callbacks.append(asyncio.create_task(telling, name=f"stream callback {self.sid}"))
 
@@ -333,16 +262,8 @@ class SimCall:
         if self._status_url is None:
             return
         duration_s = int(time.monotonic() - self._answered_at) if self._answered_at else 0
-        fields = self._fields(
-            CallStatus=self.status,
-            CallDuration=str(duration_s),
-            Duration=str(-(-duration_s // 60)),
-            Timestamp=format_datetime(datetime.now(UTC)),
-            CallbackSource="call-progress-events",
-            SequenceNumber="0",
-        )
         self.journal.note("status", status=self.status)
-        await self._tell(self._status_url, fields)
+        await self._tell(self._status_url, self._identity.ended(self.status, duration_s))
 
     async def _tell(self, url: str, fields: dict[str, str]) -> None:
         """A callback: the answer is ignored, a failure is for the debugger only."""

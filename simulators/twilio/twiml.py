@@ -94,7 +94,7 @@ def _verb(element: Element, base_url: str) -> Verb:
             number = text or (element.findtext("Number") or "").strip()
             return Dial(_needed(number, "a number in <Dial>"), _url(element, "action", base_url))
         case "Pause":
-            return Pause(float(element.get("length", "1")))
+            return Pause(_seconds(element.get("length", "1")))
         case "Redirect":
             return Redirect(urljoin(base_url, text))
         case "Hangup":
@@ -123,6 +123,13 @@ def _connect(element: Element, base_url: str) -> Connect:
 def _url(element: Element, attribute: str, base_url: str) -> str | None:
     value = element.get(attribute)
     return None if value is None else urljoin(base_url, value)
+
+
+def _seconds(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise TwimlError(12200, f"{value!r} is no number of seconds") from None
 
 
 def _needed(value: str, what: str) -> str:

@@ -226,10 +226,12 @@ async def test_hanging_up_while_it_rings_opens_no_stream(far, twilio):
     call = await twilio.dial(far.http + "/voice", status_url=far.http + "/status")
     await asyncio.wait_for(asked.wait(), 20)
     await call.hang_up()
+    await call.journal.wait_for("webhook")
+    assert far.forms("/status")[0]["CallStatus"] == "canceled"
     may_answer.set()
     assert await call.ended() == "canceled"
     assert far.streams == []
-    assert far.forms("/status")[0]["CallStatus"] == "canceled"
+    assert len(far.forms("/status")) == 1
     assert "answered" not in kinds(call)
 
 

@@ -54,6 +54,7 @@ def check_template(template: str) -> None:
     """Raises `PromptError` if a greeting template is malformed or has fields that don't exist."""
     try:
         fields = _fields(template)
+        formatted = [part for part in string.Formatter().parse(template) if part[2] or part[3]]
     except ValueError as error:
         raise PromptError(
             f"GREETING is not a valid template ({error}): write {{{{ and }}}} for braces"
@@ -62,6 +63,11 @@ def check_template(template: str) -> None:
     if unknown:
         known = ", ".join(f"{{{name}}}" for name in sorted(FIELDS))
         raise PromptError(f"GREETING has the unknown field {{{unknown[0]}}}: use only {known}")
+    if formatted:
+        name = formatted[0][1]
+        raise PromptError(
+            f"GREETING formats the field {name}: write {{{name}}} with nothing else in the braces"
+        )
 
 
 def greeting(
@@ -75,10 +81,9 @@ def greeting(
     values = _sayable(dealership, customer, attested)
     if template and _fields(template) <= values.keys():
         return template.format(**values)
-    thanks = f"thanks for calling {dealership}."
     if "name" not in values:
-        return f"{thanks.capitalize().replace(dealership.capitalize(), dealership)} How can I help you today?"
-    opening = f"Hi {values['name']}, {thanks}"
+        return f"Thanks for calling {dealership}. How can I help you today?"
+    opening = f"Hi {values['name']}, thanks for calling {dealership}."
     if customer is not None and customer.last_service is not None and "service" in values:
         when = _month(dt.date.fromisoformat(customer.last_service.date), today)
         since = f"How is the {values['car']} since its {values['service']} in {when}?"

@@ -107,7 +107,8 @@ class DealershipTools:
         return ToolResult(
             key=request.key,
             ok="error" not in answer,
-            result=msgspec.json.encode(answer).decode(),
+            # Sorted, because jsonb keeps no order and a stored result must come back the same.
+            result=msgspec.json.encode(answer, order="sorted").decode(),
             took_ms=(time.perf_counter() - started) * 1000,
             pid=os.getpid(),
             replayed=replayed,

@@ -252,7 +252,7 @@ async def serve(port: int) -> None:
     """Serves on loopback until stopped; port 0 takes a free one."""
     listener = socket.create_server(("127.0.0.1", port))
     print(f"listening on {listener.getsockname()[1]}", flush=True)
-    config = uvicorn.Config(create_app(), log_level="warning", lifespan="off")
+    config = uvicorn.Config(create_app(), log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
     await uvicorn.Server(config).serve(sockets=[listener])
 
 

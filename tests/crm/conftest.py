@@ -1,0 +1,120 @@
+"""A seeded dealership on a real Postgres, its clock stopped at a Tuesday morning, with NHTSA on loopback."""
+
+import asyncio
+import datetime as dt
+import itertools
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import msgspec
+import pytest
+import uvicorn
+
+from crm.seed import seed
+from crm.tools import DealershipTools
+from engine.messages import ToolRequest, ToolResult
+from simulators.nhtsa import create_app
+
+CHICAGO = ZoneInfo("America/Chicago")
+NOW = dt.datetime(2026, 11, 24, 10, 15, tzinfo=CHICAGO)
+SARAH = "+13125550142"
+
+
+Ask = Callable[..., Awaitable[tuple[ToolResult, dict[str, Any]]]]
+
+
+@pytest.fixture
+async def seeded_url(postgres_url: str) -> str:
+    await seed(postgres_url)
+    return postgres_url
+
+
+@pytest.fixture
+async def rows(seeded_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the test's own, to look at rows and to get in the way."""
+    connection = await asyncpg.connect(seeded_url, timeout=30)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=10)
+
+
+@pytest.fixture
+async def nhtsa_url() -> AsyncIterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(
+            uvicorn.Config(create_app(), log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
+        )
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            async with asyncio.timeout(30):
+                await serving
+
+
+@pytest.fixture
+def make_tools(seeded_url: str, nhtsa_url: str) -> Callable[..., DealershipTools]:
+    """Builds a toolbox that is not open yet; keywords replace its arguments."""
+
+    def make(**changes: Any) -> DealershipTools:
+        arguments: dict[str, Any] = {
+            "database_url": seeded_url,
+            "nhtsa_base_url": nhtsa_url,
+            "timezone": "America/Chicago",
+            "dealership_name": "Trunkline Motors",
+            "greeting_template": "",
+            "system_prompt": "",
+            "now": lambda: NOW.astimezone(dt.UTC),
+        }
+        return DealershipTools(**arguments | changes)
+
+    return make
+
+
+@pytest.fixture
+async def tools(make_tools: Callable[..., DealershipTools]) -> AsyncIterator[DealershipTools]:
+    toolbox = make_tools()
+    await toolbox.open()
+    try:
+        yield toolbox
+    finally:
+        await toolbox.close()
+
+
+@pytest.fixture
+def ask_of() -> Callable[[DealershipTools], Ask]:
+    """Makes an `ask` for any toolbox: it runs a tool as the engine does and decodes the answer.
+
+    The caller is Sarah, and each run has a fresh key, unless told otherwise.
+    """
+    keys = itertools.count()
+
+    def of(toolbox: DealershipTools) -> Ask:
+        async def ask(
+            tool: str,
+            *,
+            call: str = "CA1",
+            epoch: int = 1,
+            caller: str = SARAH,
+            key: str = "",
+            **arguments: Any,
+        ) -> tuple[ToolResult, dict[str, Any]]:
+            text = msgspec.json.encode(arguments).decode()
+            asked = ToolRequest(call, epoch, tool, text, caller, key or f"key-{next(keys)}")
+            result = await toolbox.run(asked)
+            return result, msgspec.json.decode(result.result)
+
+        return ask
+
+    return of
+
+
+@pytest.fixture
+def ask(tools: DealershipTools, ask_of: Callable[[DealershipTools], Ask]) -> Ask:
+    """An `ask` for `tools`."""
+    return ask_of(tools)

@@ -1,0 +1,185 @@
+"""Keys, epochs and races, with real connections against one Postgres."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import asyncpg
+import pytest
+
+from crm.tools import DealershipTools
+from engine.messages import ToolResult
+
+Ask = Callable[..., Awaitable[tuple[ToolResult, dict[str, Any]]]]
+
+BOOKING = {"service": "oil change", "date": "2026-11-26", "time": "09:00"}
+SPAN = "'2026-11-26 09:00 America/Chicago', '2026-11-26 09:30 America/Chicago'"
+IN_THE_WAY = f"INSERT INTO appointment (call, service, starts_at, ends_at, bay) VALUES ('x', 'x', {SPAN}, $1)"
+
+
+@pytest.fixture
+async def replicas(make_tools: Callable[[], DealershipTools], ask_of: Any) -> AsyncIterator[list[Ask]]:
+    """Four toolboxes with pools of their own, as in four processes."""
+    async with AsyncExitStack() as stack:
+        boxes = [make_tools() for _ in range(4)]
+        for box in boxes:
+            await box.open()
+            stack.push_async_callback(box.close)
+        yield [ask_of(box) for box in boxes]
+
+
+async def test_a_change_sent_again_answers_the_same_and_happens_once(
+    ask: Ask, rows: asyncpg.Connection
+) -> None:
+    first, answer = await ask("book_appointment", key="K", **BOOKING)
+    again, same = await ask("book_appointment", key="K", epoch=2, **BOOKING)
+    assert (first.replayed, again.replayed) == (False, True)
+    assert same == answer
+    assert again.ok
+    assert await rows.fetchval("SELECT count(*) FROM appointment") == 1
+
+
+async def test_a_refusal_sent_again_is_refused_again(ask: Ask) -> None:
+    sunday = BOOKING | {"date": "2026-11-29"}
+    _, answer = await ask("book_appointment", key="K", **sunday)
+    again, same = await ask("book_appointment", key="K", **sunday)
+    assert again.replayed
+    assert not again.ok
+    assert same == answer
+
+
+async def test_one_key_on_all_replicas_at_once_is_one_booking(
+    replicas: list[Ask], rows: asyncpg.Connection
+) -> None:
+    runs = await asyncio.gather(*(replicas[n % 4]("book_appointment", key="K", **BOOKING) for n in range(12)))
+    assert all(result.ok for result, _ in runs)
+    assert len({result.result for result, _ in runs}) == 1
+    assert Counter(result.replayed for result, _ in runs) == {False: 1, True: 11}
+    assert await rows.fetchval("SELECT count(*) FROM appointment") == 1
+
+
+async def test_many_callers_at_one_slot_get_its_two_bays_and_the_rest_get_alternatives(
+    replicas: list[Ask], rows: asyncpg.Connection
+) -> None:
+    runs = await asyncio.gather(
+        *(
+            replicas[n % 4]("book_appointment", call=f"CA{n}", caller=f"+131255501{n:02d}", **BOOKING)
+            for n in range(12)
+        )
+    )
+    won = [answer for _, answer in runs if answer["booked"]]
+    lost = [answer for _, answer in runs if not answer["booked"]]
+    assert (len(won), len(lost)) == (2, 10)
+    assert all(answer["alternatives"] == ["08:00", "08:30", "09:30"] for answer in lost)
+    bays = await rows.fetch("SELECT bay FROM appointment ORDER BY bay")
+    assert [row["bay"] for row in bays] == [1, 2]
+
+
+async def test_moves_and_bookings_crossing_each_other_never_deadlock(
+    replicas: list[Ask], rows: asyncpg.Connection
+) -> None:
+    days = ["2026-11-26", "2026-11-27"]
+    numbers = []
+    for n in range(4):
+        _, made = await replicas[0](
+            "book_appointment", service="oil change", date=days[n % 2], time=f"1{n}:00"
+        )
+        numbers.append(made["appointment"]["id"])
+    moves = [
+        replicas[n % 4](
+            "reschedule_appointment",
+            call=f"CA{n}",
+            appointment_id=numbers[n % 4],
+            date=days[(n // 4) % 2],
+            time="15:00",
+        )
+        for n in range(16)
+    ]
+    runs = await asyncio.gather(*moves)
+    assert all("rescheduled" in answer for _, answer in runs)
+    worst = "SELECT count(*) FROM appointment WHERE starts_at::time = '21:00' GROUP BY starts_at, bay"
+    assert {row["count"] for row in await rows.fetch(worst)} == {1}
+
+
+async def test_a_bay_taken_behind_our_back_while_we_book_gives_alternatives(
+    ask: Ask, rows: asyncpg.Connection, seeded_url: str
+) -> None:
+    await rows.execute(IN_THE_WAY, 1)
+    other = rows.transaction()
+    await other.start()
+    await rows.execute(IN_THE_WAY, 2)  # not committed: our look does not see it, our insert waits for it
+    booking = asyncio.create_task(ask("book_appointment", **BOOKING))  # type: ignore[arg-type]
+    try:
+        await _somebody_waits(seeded_url)
+        await other.commit()
+        result, answer = await booking
+    finally:
+        booking.cancel()
+    assert not result.ok
+    assert answer["booked"] is False
+    assert answer["error"] == "09:00 was taken a moment ago."
+    assert answer["alternatives"] == ["08:00", "08:30", "09:30"]
+    assert (await ask("book_appointment", **BOOKING | {"time": "09:30"}))[0].ok
+
+
+async def test_the_database_itself_refuses_one_bay_twice(rows: asyncpg.Connection) -> None:
+    await rows.execute(IN_THE_WAY, 1)
+    with pytest.raises(asyncpg.ExclusionViolationError):
+        await rows.execute(IN_THE_WAY, 1)
+
+
+async def test_an_older_epoch_is_refused_and_changes_nothing(ask: Ask, rows: asyncpg.Connection) -> None:
+    assert (await ask("book_appointment", epoch=5, **BOOKING))[0].ok
+    for tool, arguments in (
+        ("book_appointment", BOOKING),
+        ("cancel_appointment", {"appointment_id": 1}),
+        ("reschedule_appointment", {"appointment_id": 1, "date": "2026-11-27", "time": "09:00"}),
+    ):
+        result, answer = await ask(tool, epoch=4, **arguments)
+        assert not result.ok
+        assert answer == {"error": "refused: a newer epoch has the call"}
+    assert await rows.fetchval("SELECT count(*) FROM appointment WHERE status = 'booked'") == 1
+    assert await rows.fetchval("SELECT count(*) FROM tool_result") == 1
+    assert await rows.fetchval("SELECT epoch FROM call_epoch WHERE call = 'CA1'") == 5
+
+
+async def test_epochs_of_different_calls_do_not_meet_and_reading_needs_none(ask: Ask) -> None:
+    assert (await ask("book_appointment", call="CA1", epoch=5, **BOOKING))[0].ok
+    assert (await ask("book_appointment", call="CA2", epoch=1, **BOOKING))[0].ok
+    assert (await ask("get_upcoming_appointments", call="CA1", epoch=1))[0].ok
+
+
+async def test_a_change_survives_the_loss_of_every_connection(ask: Ask, rows: asyncpg.Connection) -> None:
+    assert (await ask("get_upcoming_appointments"))[0].ok
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'trunkline-crm'"
+    assert len(await rows.fetch(cut)) >= 1
+    result, answer = await ask("book_appointment", **BOOKING)
+    assert result.ok, answer
+    assert await rows.fetchval("SELECT count(*) FROM appointment") == 1
+
+
+async def test_a_row_that_stays_locked_is_an_answer_not_a_hanging_call(
+    ask: Ask, rows: asyncpg.Connection
+) -> None:
+    assert (await ask("book_appointment", **BOOKING))[0].ok
+    async with rows.transaction():
+        await rows.execute("SELECT * FROM call_epoch FOR UPDATE")
+        async with asyncio.timeout(30):
+            result, answer = await ask("book_appointment", **BOOKING)
+    assert not result.ok
+    assert "can't be reached" in answer["error"]
+    assert await rows.fetchval("SELECT count(*) FROM appointment") == 1
+
+
+async def _somebody_waits(url: str) -> None:
+    """Returns when a backend of ours waits for a lock."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    watcher = await asyncpg.connect(url, timeout=30)
+    try:
+        async with asyncio.timeout(30):
+            while await watcher.fetchval(waiting) == 0:
+                await watcher.execute("SELECT pg_sleep(0.01)")
+    finally:
+        await watcher.close(timeout=10)

@@ -225,6 +225,7 @@ class CallActor(Actor):
         if new_stream:
             meta.stream = attached.stream
             meta.answered_at = meta.answered_at or wall()
+            meta.outcome, meta.ended_at = "", 0.0
         if cut_off:
             self._settle_by_clock()
         self._merge(attached.ledger)

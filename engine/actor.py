@@ -88,7 +88,12 @@ class Actor:
         """Starts `child`; its failure is told to this actor as `Down(name, reason)`."""
         self._children[name] = child
         child._start(name, self)
+        child.when_over(lambda: self._forget(name, child))
         return child
+
+    def _forget(self, name: str, child: "Actor") -> None:
+        if self._children.get(name) is child:
+            del self._children[name]
 
     def work(self, job: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Runs `job` beside the mailbox; its failure is told to this actor as `Down(name, reason)`."""
@@ -129,6 +134,11 @@ class Actor:
     def over(self) -> bool:
         """Whether the actor has ended or is ending."""
         return self._over
+
+    def when_over(self, call: Callable[[], None]) -> None:
+        """Calls `call` on the loop when the actor has ended, however it ended."""
+        if self._task is not None:
+            self._task.add_done_callback(lambda _: call())
 
     async def ended(self) -> None:
         """Waits until the actor and all it started have ended."""
@@ -177,7 +187,7 @@ class Actor:
         ending = list(self._work)
         for task in ending:
             task.cancel()
-        for child in self._children.values():
+        for child in list(self._children.values()):
             child.stop()
             if child._task is not None:
                 ending.append(child._task)

@@ -36,7 +36,7 @@ class Frame(msgspec.Struct, frozen=True, array_like=True):
     epoch: int
     n: int
     to: str
-    message: AnyMessage  # type: ignore[valid-type]
+    message: AnyMessage
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True):
@@ -148,7 +148,7 @@ class LinkEnd:
         return channel
 
     def close(self, call: str) -> None:
-        """Forgets a call once what it sent has left. Safe to run twice."""
+        """Forgets a call; what it has already sent still leaves with the next batch. Safe to run twice."""
         self._channels.pop(call, None)
         self._owed.pop(call, None)
 

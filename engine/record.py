@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from engine.history import AnyItem, Item, Returned, Said, TurnBegan
-from engine.session import Meta, Stored, Written, item_field
+from engine.session import Stored, Written, item_field
 from engine.telemetry import count
 
 log = logging.getLogger("engine.record")

@@ -8,8 +8,8 @@ goes on unprotected, and what was not written goes with the next write. Values a
     context        CallerContext, put there while it rings
     meta           Meta: stream, counters, timestamps, usage
     item:000001..  the history, an item each
-    next           hangup | transfer | "": what `stream-ended` is to answer
-    broken_at      wall time at which the stream ended without `next`
+    next           hangup | transfer | fallback | "": what `stream-ended` is to answer
+    broken_at      wall time at which the stream ended without `next`, and broken_times: how often
 """
 
 import asyncio
@@ -22,13 +22,14 @@ import msgspec
 import redis.asyncio as redis_async
 from redis.exceptions import RedisError
 
-from engine.clock import outside
+from engine.clock import outside, wall
 from engine.history import AnyItem
 from engine.messages import CallerContext, CallInfo, Usage
 
 log = logging.getLogger("engine.session")
 
 READ_LIMIT_S = 2.0
+_LIVE = "calls:live"
 
 _TAKE = """
 local stored = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
@@ -135,13 +136,11 @@ class SessionStore:
 
     async def ring(self, info: CallInfo) -> str:
         """A call rings: keeps what is known of it, and returns the stream's one-time token."""
-        token = secrets.token_urlsafe(24)
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(_key(info.call), "info", msgspec.json.encode(info))
             pipe.expire(_key(info.call), self._ttl_s)
-            pipe.set(f"token:{token}", info.call, ex=self._token_ttl_s)
             await self._answer(pipe.execute())
-        return token
+        return await self.new_token(info.call)
 
     async def keep_context(self, call: str, context: CallerContext) -> None:
         """What is known of the caller, for the CallActor to find."""
@@ -157,9 +156,41 @@ class SessionStore:
         fields = await self._answer(self._redis.hgetall(_key(call)))
         return _stored(int(fields.get(b"epoch", 0)), fields) if fields else None
 
-    async def broke(self, call: str, at: float) -> None:
-        """The stream of a call ended and nothing was to come next."""
-        await self._answer(self._redis.hset(_key(call), "broken_at", msgspec.json.encode(at)))
+    async def broke(self, call: str, at: float) -> int:
+        """The stream of a call ended at `at` and nothing was to come next; how often that has happened."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(_key(call), "broken_at", msgspec.json.encode(at))
+            pipe.hincrby(_key(call), "broken_times", 1)
+            answers = await self._answer(pipe.execute())
+        return int(answers[1])
+
+    async def new_token(self, call: str) -> str:
+        """A further one-time token for a call that goes on in a new stream."""
+        token = secrets.token_urlsafe(24)
+        await self._answer(self._redis.set(f"token:{token}", call, ex=self._token_ttl_s))
+        return token
+
+    async def gave_up(self, call: str) -> None:
+        """Nobody can run this call: `stream-ended` is to answer with the fallback."""
+        await self._answer(self._redis.hset(_key(call), "next", "fallback"))
+
+    # --- which calls are live
+
+    async def live(self, call: str, for_s: float) -> None:
+        """This call is live, for at most that long."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zadd(_LIVE, {call: wall() + for_s})
+            pipe.expire(_LIVE, int(for_s) + 60)
+            await self._answer(pipe.execute())
+
+    async def over(self, call: str) -> None:
+        """This call is not live any more."""
+        await self._answer(self._redis.zrem(_LIVE, call))
+
+    async def live_calls(self) -> list[str]:
+        """All live calls, of all replicas."""
+        found = await self._answer(self._redis.zrange(_LIVE, wall(), "+inf", byscore=True))
+        return [call.decode() for call in found]
 
     async def _answer(self, command: Any) -> Any:
         try:

@@ -1,0 +1,286 @@
+"""StreamActor: one Twilio socket. Keeps Media, Stt and Tts alive while a CallActor is found, lost and replaced.
+
+Told:  by ingress  CallerAudio goes straight to `audio`; MarkEchoed, DtmfPressed, CallerGone
+       by Call     Attach, CallEnded, Down (its host tells of its failure)
+       by Media    MediaHeld, PlayedOut, Down        by Stt  SttHeld        by Tts  TtsHeld
+       by link     LinkLost
+Tells: host        Start
+       Media, Stt, Tts  Adopt
+       Call        Attached, Refused; what the three tell it passes through
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from actors.media import MediaActor
+from actors.stt import SttActor
+from actors.tts import TtsActor
+from engine import phrases
+from engine.actor import Actor, Ref
+from engine.messages import (
+    Adopt,
+    Attach,
+    Attached,
+    CallEnded,
+    CallerGone,
+    CallInfo,
+    Down,
+    DtmfPressed,
+    HangUp,
+    LinkLost,
+    MarkEchoed,
+    MediaHeld,
+    PlayedOut,
+    Refused,
+    Speak,
+    Start,
+    SttHeld,
+    Tick,
+    TtsHeld,
+)
+from engine.settings import Settings
+from engine.telemetry import count
+from engine.vendors.deepgram import ListenSocket, SpeakSocket
+
+TRIES = 3  # CallActors for one stretch of a call
+ATTACH_LIMIT_S = 5.0  # from losing one, or the stream's start, to the next one's Attached
+HELD_LIMIT_S = 2.0
+GIVE_UP_TURN = 1_000_000  # the last sentence's turn: past any of the conversation's
+
+
+class Placement(Protocol):
+    """Where a call runs: its CallActor, and the way to leave."""
+
+    call: Ref
+
+    def leave(self) -> None:
+        """The stream needs this CallActor no more."""
+
+
+class Placer(Protocol):
+    """Finds a host for a call; `engine.host.HostPool` is the real one."""
+
+    async def place(
+        self, start: Start, receive: Callable[[str, Any], None], lost: Callable[[str], None]
+    ) -> Placement:
+        """Starts a CallActor. `receive(to, message)` gets what it tells, `lost(why)` the link's end."""
+
+
+@dataclass(frozen=True)
+class StreamPorts:
+    """Whom a StreamActor knows."""
+
+    send: Callable[[str], Awaitable[None]]
+    close: Callable[[], Awaitable[None]]
+    gave_up: Callable[[str], Awaitable[None]]
+    hosts: Placer
+    listen: Callable[[], ListenSocket]
+    speak: Callable[[], SpeakSocket]
+
+
+class _Switch:
+    """The Ref that Media and Stt know as their CallActor: nobody, one to come (held back), or one."""
+
+    def __init__(self) -> None:
+        self._ref: Ref | None = None
+        self._held: list[Any] | None = None
+
+    def tell(self, message: Any) -> None:
+        if self._held is not None:
+            self._held.append(message)
+        elif self._ref is not None:
+            self._ref.tell(message)
+
+    def off(self) -> None:
+        """Nobody: what is told is lost here, and kept by those who tell it."""
+        self._ref, self._held = None, None
+
+    def hold(self, ref: Ref) -> None:
+        """`ref` is to be told, after its `Attached`."""
+        self._ref, self._held = ref, []
+
+    def through(self) -> None:
+        """`Attached` has gone out: what was held follows it."""
+        held, self._held = self._held or [], None
+        for message in held:
+            self.tell(message)
+
+
+class StreamActor(Actor):
+    """The media plane of one stream, and the search for a CallActor to run its call."""
+
+    def __init__(self, info: CallInfo, stream_sid: str, ports: StreamPorts, settings: Settings) -> None:
+        super().__init__()
+        self._info = info
+        self._stream_sid = stream_sid
+        self._ports = ports
+        self._settings = settings
+        self._switch = _Switch()
+        self._placement: Placement | None = None
+        self._epoch = 0
+        self._tries = 0
+        self._attached = False
+        self._held: dict[type, Any] = {}
+        self._gone: CallerGone | None = None
+        self._given_up = False
+        self.audio: Ref = self  # Stt, from `started` on
+
+    async def started(self) -> None:
+        settings, ports = self._settings, self._ports
+        media = MediaActor(self._stream_sid, ports.send, settings.playback_lead_ms, self._switch, self)
+        media.tts = TtsActor(ports.speak, media, self)
+        self._media, self._tts = media, media.tts
+        self._stt = SttActor(ports.listen, self._switch, self)
+        self.audio = self._stt
+        self.spawn(self._media, "media")
+        self.spawn(self._tts, "tts")
+        self.spawn(self._stt, "stt")
+        self._search("the stream began")
+
+    async def receive(self, message: Any) -> None:
+        match message:
+            case MarkEchoed() | DtmfPressed():
+                self._media.tell(message)
+            case Attach():
+                self._attach(message)
+            case MediaHeld(epoch) | SttHeld(epoch) | TtsHeld(epoch) if epoch == self._epoch:
+                self._held[type(message)] = message
+                self._join()
+            case CallerGone():
+                self._caller_gone(message)
+            case PlayedOut():
+                self.work(self._close(), "close")
+            case CallEnded():
+                self._call_ended()
+            case LinkLost(why) | Down("call", why):
+                self._lost(why)
+            case Tick("attached?"):
+                self._overdue(message.n)
+            case Tick("over"):
+                self.stop()
+            case Down("place", why):
+                self._lost(why)
+            case Down(child, reason):
+                self._media_plane_failed(child, reason)
+
+    async def stopped(self) -> None:
+        if self._placement is not None:
+            self._placement.leave()
+
+    # --- a CallActor: found, attached, lost
+
+    def _search(self, why: str) -> None:
+        if self._gone is not None and self._tries:
+            self.stop()
+            return
+        if self._tries >= TRIES:
+            self._give_up(why)
+            return
+        self._tries += 1
+        self._attached = False
+        self.after(ATTACH_LIMIT_S, Tick("attached?", self._tries))
+        self.work(self._place(), "place")
+
+    async def _place(self) -> None:
+        start = Start(self._info, self._stream_sid, self._epoch, self._tries - 1)
+        self._placement = await self._ports.hosts.place(
+            start, self._told_by_call, lambda why: self.tell(LinkLost(why))
+        )
+
+    def _told_by_call(self, to: str, message: Any) -> None:
+        """A CallActor's message, from the link."""
+        if to == "media":
+            self._media.tell(message)
+        elif to == "stt":
+            self._stt.tell(message)
+        else:
+            self.tell(message)
+
+    def _attach(self, attach: Attach) -> None:
+        if self._placement is None:
+            return
+        if attach.epoch <= self._epoch:
+            count("attach_refused")
+            self._placement.call.tell(Refused(self._epoch))
+            return
+        self._epoch = attach.epoch
+        self._held = {}
+        self._switch.hold(self._placement.call)
+        adopt = Adopt(attach.epoch, attach.next_utterance, attach.noted)
+        for actor in (self._media, self._stt, self._tts):
+            actor.tell(adopt)
+
+    def _join(self) -> None:
+        if len(self._held) < 3 or self._attached or self._placement is None:
+            return
+        media, stt = self._held[MediaHeld], self._held[SttHeld]
+        self._attached = True
+        self._placement.call.tell(
+            Attached(
+                self._epoch,
+                self._stream_sid,
+                stt.utterances,
+                media.ledger,
+                media.dtmf,
+                min(media.quiet_ms, stt.quiet_ms),
+            )
+        )
+        self._switch.through()
+        if self._gone is not None:
+            self._media.tell(self._gone)
+
+    def _lost(self, why: str) -> None:
+        count("call_actors_lost")
+        self._switch.off()
+        if self._placement is not None:
+            self._placement.leave()
+            self._placement = None
+        if self._attached:
+            self._tries = 0
+        self._search(why)
+
+    def _overdue(self, attempt: int) -> None:
+        if not self._attached and attempt == self._tries and not self._given_up:
+            self._lost(f"no CallActor within {ATTACH_LIMIT_S:g} s")
+
+    def _give_up(self, why: str) -> None:
+        """Nobody can run this call: one sentence, then `stream-ended` answers with the fallback."""
+        count("calls_given_up")
+        self._given_up = True
+        self._epoch += 1
+        self.work(self._note_giving_up(), "gave up")
+        self._media.tell(Adopt(self._epoch, 1, 0))
+        self._media.tell(Speak(self._epoch, GIVE_UP_TURN, 0, phrases.UNAVAILABLE))
+        self._media.tell(HangUp())
+
+    async def _note_giving_up(self) -> None:
+        await self._ports.gave_up(self._info.call)
+
+    # --- the end
+
+    def _caller_gone(self, gone: CallerGone) -> None:
+        if self._gone is not None:
+            return
+        self._gone = gone
+        self._media.tell(gone)
+        if self._given_up:
+            self.stop()
+        else:
+            self.after(self._settings.tool_timeout_s + ATTACH_LIMIT_S, Tick("over"))
+
+    def _call_ended(self) -> None:
+        if self._gone is not None:
+            self.stop()
+        else:
+            self.work(self._close(), "close")  # the call ended by itself: its socket goes too
+
+    async def _close(self) -> None:
+        async with asyncio.timeout(HELD_LIMIT_S):
+            await self._ports.close()
+
+    def _media_plane_failed(self, child: str, reason: str) -> None:
+        if child in ("media", "stt", "tts", "writer"):
+            count(f"{child}_failed")
+            self.work(self._close(), "close")  # Twilio asks `action`, and the call goes on in a new stream

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import uvloop
 from starlette.applications import Starlette
 
 from local.chat import Call, CutShort, Finish, Piece, Record, Refused, Text, chat_app
@@ -237,7 +238,7 @@ def main() -> int:
     except (OSError, msgspec.DecodeError) as error:
         print(f"{options.script} is not a script: {error}", file=sys.stderr)
         return 2
-    asyncio.run(run(scripted_app(script, Record()), options.host, options.port, options.with_parent))
+    uvloop.run(run(scripted_app(script, Record()), options.host, options.port, options.with_parent))
     return 0
 
 

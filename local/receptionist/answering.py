@@ -1,0 +1,137 @@
+"""Answers to questions on the side: prices, hours, cars, VINs, who is speaking."""
+
+from collections.abc import Collection
+from typing import Any
+
+from local.receptionist import speech
+from local.receptionist.booking import ANYTHING_ELSE, unable
+from local.receptionist.changing import look_up, tell_appointments
+from local.receptionist.facts import Facts
+from local.receptionist.talk import Ask, Goal, Reply, Talk
+from local.receptionist.vin import LENGTH
+from local.receptionist.wants import Want
+
+WHO = "I'm an automated receptionist working by rules on this machine."
+
+
+def aside(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply | str | None:
+    """The answer to a question on the side: a whole reply, or words after which the talk goes on."""
+    wants = talk.heard.wants if talk.heard else frozenset()
+    if Want.WHO in wants:
+        return WHO
+    if Want.REPEAT in wants and talk.said:
+        return Reply(talk.said)
+    if Want.VIN in wants:
+        return vin_step(talk, tools)
+    if Want.PRICE in wants or Want.LENGTH in wants:
+        return _price(talk, facts)
+    if Want.FIND in wants and talk.goal is Goal.NONE:
+        return tell_appointments(talk) if talk.appointments is not None else look_up(talk, facts, tools)
+    if Want.RECORD in wants:
+        return record_step(talk, tools)
+    if Want.SERVICES in wants and facts.services:
+        return f"We do {speech.either([_plural(s.name) for s in facts.services], 'and')}."
+    if Want.HOURS in wants:
+        return f"We're open {speech.spoken(facts.hours)}." if facts.hours else "I don't know our hours."
+    if Want.ADDRESS in wants:
+        place = facts.lines.get("address") or facts.lines.get("location", "")
+        return f"We're at {speech.spoken(place)}." if place else "I don't have our address here."
+    return _courtesy(talk)
+
+
+def _courtesy(talk: Talk) -> Reply | str | None:
+    wants = talk.heard.wants if talk.heard else frozenset()
+    if Want.WAIT in wants and talk.heard and not (talk.heard.clock or talk.heard.days):
+        return Reply("Sure, take your time.")
+    if Want.THERE in wants:
+        return "Yes, I'm here."
+    if Want.THANKS in wants and talk.goal is Goal.NONE:
+        return "You're welcome."
+    return None
+
+
+def _plural(name: str) -> str:
+    return name if name.endswith("s") else f"{name}s"
+
+
+def _price(talk: Talk, facts: Facts) -> Reply | str:
+    if not talk.service:
+        choices = speech.either([service.name for service in facts.services])
+        question = f"Which service do you mean{f': {choices}' if choices else ''}?"
+        return talk.ask(Ask.SERVICE, question)
+    service = facts.service(talk.service)
+    name = speech.one_of(service.name)
+    price = speech.spoken(service.price).removesuffix(".")
+    takes = f" takes about {speech.number(service.minutes)} minutes" if service.minutes else ""
+    if not price and not takes:
+        text = f"I don't have the price of {name}."
+    elif not price:
+        text = f"I don't have a price for {name}, but it{takes}."
+    else:
+        text = f"{name[:1].upper()}{name[1:]} is {price}{f' and{takes}' if takes else ''}."
+    if talk.goal is not Goal.NONE:
+        return text
+    return talk.ask(Ask.BOOKING, "Would you like to book one?").after(text)
+
+
+def record_step(talk: Talk, tools: Collection[str]) -> Reply:
+    """Looks the caller's file up."""
+    if "lookup_customer" not in tools:
+        return unable(talk, "I can't see the files just now.")
+    return Reply("Let me look.", "lookup_customer", {"phone": None, "name": talk.name or None})
+
+
+def record_told(talk: Talk) -> Reply:
+    """Says what the caller's file holds."""
+    result = talk.fresh.result if talk.fresh else {}
+    customer = result.get("customer")
+    if not result.get("found") or not isinstance(customer, dict):
+        if talk.name or "error" in result:
+            return talk.ask(Ask.ELSE, ANYTHING_ELSE).after("I'm sorry, I don't find a file for you.")
+        return talk.ask(Ask.NAME, "What is your full name?").after("I don't find you by this number.")
+    cars = [_car(car) for car in customer.get("vehicles") or () if isinstance(car, dict)]
+    parts = [
+        f"I have you as {customer.get('name')}" + (f", with {speech.either(cars, 'and')}." if cars else ".")
+    ]
+    last = customer.get("last_service")
+    if isinstance(last, dict):
+        when = speech.spoken(str(last.get("date")))
+        parts.append(f"Your last service was {speech.one_of(str(last.get('service')))} on {when}.")
+    return talk.ask(Ask.ELSE, ANYTHING_ELSE).after(" ".join(parts))
+
+
+def _car(car: dict[str, Any]) -> str:
+    """ "a twenty twenty-one Honda Accord", without what is not known."""
+    year = speech.year(car["year"]) if isinstance(car.get("year"), int) else ""
+    words = [year, car.get("make") or "", car.get("model") or ""]
+    return "a " + " ".join(str(word) for word in words if word)
+
+
+def vin_step(talk: Talk, tools: Collection[str]) -> Reply:
+    """Asks for a VIN until it is whole, then has it decoded."""
+    if not talk.vin:
+        return talk.ask(Ask.VIN, "Please read me the VIN, all seventeen characters.")
+    if len(talk.vin) != LENGTH:
+        heard = speech.number(min(len(talk.vin), 99))
+        go_on = "Please go on." if len(talk.vin) < LENGTH else "Please read it to me again, slowly."
+        talk.vin = talk.vin if len(talk.vin) < LENGTH else ""
+        return talk.ask(Ask.VIN, go_on).after(f"I have {heard} characters of seventeen.")
+    if "decode_vin" not in tools:
+        return unable(talk, "I can't look VINs up just now.")
+    return Reply("Let me look that up.", "decode_vin", {"vin": talk.vin})
+
+
+def vin_told(talk: Talk) -> Reply | str:
+    """Says which car a VIN belongs to; where it is no good, asks for it again."""
+    result = talk.fresh.result if talk.fresh else {}
+    talk.vin = ""
+    if result.get("usable"):
+        car = _car(result)
+        known = [result.get(key) for key in ("year", "make", "model")]
+        talk.vehicle = " ".join(str(part) for part in known if part)
+        return f"That's {car}." if talk.vehicle else "That VIN is good, but I know no more of it."
+    if "error" in result or "not answer" in str(result.get("note")):
+        return "I'm sorry, I couldn't look the VIN up just now."
+    return talk.ask(Ask.VIN, "Could you read it once more, slowly?").after(
+        "That VIN doesn't seem to be right."
+    )

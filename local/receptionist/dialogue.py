@@ -1,0 +1,203 @@
+"""The receptionist's mind: a chat request in, what it says and does out. Pure; nothing is kept.
+
+The conversation is played through from its first message: each utterance and each tool result changes where
+the talk stands, and what would be said there is worked out, because it decides what the next "yes" or "the
+first one" means. The last of these replies is the answer.
+"""
+
+import datetime as dt
+import json
+import re
+from collections.abc import Collection
+from typing import Any
+
+from local.receptionist.answering import aside, record_step, record_told, vin_told
+from local.receptionist.booking import ANYTHING_ELSE, book_step, booked_told, slots_told, unable
+from local.receptionist.changing import (
+    cancelled_told,
+    change_step,
+    look_up,
+    moved_told,
+    upcoming_told,
+)
+from local.receptionist.continuing import split_go_on, text_of, unsaid
+from local.receptionist.facts import Facts, read_prompt
+from local.receptionist.heard import understand
+from local.receptionist.listening import listen
+from local.receptionist.results import learn
+from local.receptionist.talk import Ask, Goal, Reply, Talk
+from local.receptionist.wants import Want
+
+HELP = "How can I help you?"
+GOODBYE = "Thank you for calling. Goodbye."
+_INSTRUCTIONS = ("system", "developer")
+
+
+def answer(messages: list[dict[str, Any]], tools: list[dict[str, Any]], now: dt.date) -> Reply:
+    """What to say and call next. `messages` and `tools` are as chat completions take them.
+
+    `now` is the day where the system prompt names none.
+    """
+    messages, said = split_go_on(messages)
+    reply = _played_through(messages, {tool["function"]["name"]: tool["function"] for tool in tools}, now)
+    if said is None:
+        return reply
+    rest = unsaid(said, reply.text)
+    if rest is None:  # not our words: say the question again
+        rest = re.split(r"(?<=[.!?])\s+", reply.text)[-1]
+    return Reply(rest, reply.tool, reply.arguments)
+
+
+def _played_through(messages: list[dict[str, Any]], tools: dict[str, Any], now: dt.date) -> Reply:
+    facts = read_prompt("\n".join(text_of(m) for m in messages if m["role"] in _INSTRUCTIONS), now)
+    conversation = [message for message in messages if message["role"] not in _INSTRUCTIONS]
+    talk, heard_of_us = Talk(), ""
+    calls: dict[str, Any] = {}
+    reply = _greeting(facts)
+    for index, message in enumerate(conversation):
+        role = message["role"]
+        following = conversation[index + 1]["role"] if index + 1 < len(conversation) else ""
+        if role == "assistant":
+            heard_of_us += text_of(message)
+            calls |= {call["id"]: call["function"] for call in message.get("tool_calls") or ()}
+            continue
+        if role == "user":
+            if talk.asked is Ask.CONFIRM and "?" not in heard_of_us:
+                talk.asked = Ask.NOTHING  # the question was cut off: a yes is no answer to it
+            listen(talk, _understood(text_of(message), talk, facts), facts)
+        elif message.get("tool_call_id") in calls:
+            call = calls[message["tool_call_id"]]
+            learn(talk, call["name"], call["arguments"], text_of(message))
+        if following != role:
+            reply, heard_of_us = _next(talk, facts, tools), ""
+            talk.said = reply.text
+    silent = messages[-1]["role"] in _INSTRUCTIONS and "silen" in text_of(messages[-1]).lower()
+    return Reply(f"Are you still there? {talk.question}".strip()) if silent and conversation else reply
+
+
+def _greeting(facts: Facts) -> Reply:
+    return Reply(f"Hello, this is {facts.dealership}. {HELP}" if facts.dealership else f"Hello. {HELP}")
+
+
+def _understood(text: str, talk: Talk, facts: Facts) -> Any:
+    return understand(
+        text,
+        [service.name for service in facts.services],
+        facts.today,
+        time_asked=talk.asked is Ask.TIME,
+        name_asked=talk.asked is Ask.NAME,
+        vin_asked=talk.asked is Ask.VIN,
+    )
+
+
+def _next(talk: Talk, facts: Facts, tools: dict[str, Any]) -> Reply:
+    """What is said now: about a fresh result, else about what was heard."""
+    asked, talk.asked = talk.asked, Ask.NOTHING
+    if talk.fresh:
+        result = _told(talk, facts, tools)
+        return result if isinstance(result, Reply) else _onward(talk, facts, tools).after(result)
+    talk.failures = 0 if talk.understood else talk.failures + 1
+    if not talk.understood:
+        return _not_understood(talk, facts, tools, asked)
+    ending = _ending(talk, tools, asked)
+    if ending:
+        return ending
+    told = aside(talk, facts, tools)
+    if isinstance(told, Reply):
+        if talk.asked is Ask.NOTHING and not told.tool:
+            talk.asked = asked
+        return told
+    if told is None and asked is Ask.NAME and talk.heard and talk.heard.name and talk.goal is Goal.NONE:
+        return _named(talk, facts, tools)
+    if told is None and talk.goal is Goal.NONE:
+        told = _small_talk(talk, asked)
+    return _onward(talk, facts, tools).after(told or "")
+
+
+def _named(talk: Talk, facts: Facts, tools: dict[str, Any]) -> Reply:
+    """A name that was asked for to find something, nothing else being under way."""
+    return record_step(talk, tools) if facts.verified else look_up(talk, facts, tools)
+
+
+def _told(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply | str:
+    """Speaks of a tool's result."""
+    tool = talk.fresh.tool if talk.fresh else ""
+    if tool == "get_available_slots":
+        return slots_told(talk, facts, tools)
+    if tool == "book_appointment":
+        return booked_told(talk, facts, tools)
+    if tool == "get_upcoming_appointments":
+        return upcoming_told(talk, facts, tools)
+    if tool == "reschedule_appointment":
+        return moved_told(talk)
+    if tool == "cancel_appointment":
+        return cancelled_told(talk)
+    if tool == "lookup_customer":
+        return record_told(talk)
+    if tool == "decode_vin":
+        return vin_told(talk)
+    return Reply("")  # the call is ending, or is put through: nothing is left to say
+
+
+def _onward(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply:
+    """The next step towards the caller's goal."""
+    if talk.goal is Goal.BOOK:
+        return book_step(talk, facts, tools)
+    if talk.goal in (Goal.MOVE, Goal.CANCEL):
+        return change_step(talk, facts, tools)
+    return talk.ask(Ask.ELSE, ANYTHING_ELSE)
+
+
+def _small_talk(talk: Talk, asked: Ask) -> str:
+    """Words before "anything else?" where the caller wants nothing in particular yet."""
+    wants = talk.heard.wants if talk.heard else frozenset()
+    if talk.dropped:
+        return "All right, I've left it."
+    if Want.HELLO in wants:
+        return "Hello."
+    return "All right." if asked in (Ask.BOOKING, Ask.PERSON, Ask.CONFIRM) else ""
+
+
+def _ending(talk: Talk, tools: dict[str, Any], asked: Ask) -> Reply | None:
+    """Goodbye, or putting the caller through."""
+    heard = talk.heard
+    if heard is None:
+        return None
+    news = bool(heard.services or heard.days or heard.clock or heard.could_be)
+    no = Want.NO in heard.wants and Want.YES not in heard.wants and asked in (Ask.ELSE, Ask.BOOKING)
+    done = Want.DONE in heard.wants or (no and not heard.says_something and asked is Ask.ELSE)
+    if Want.BYE in heard.wants or (done and not news and not talk.dropped):
+        return Reply(GOODBYE, "end_call" if "end_call" in tools else "")
+    if Want.PERSON in heard.wants or (asked is Ask.PERSON and Want.YES in heard.wants and not news):
+        return _put_through(talk, tools)
+    return None
+
+
+def _put_through(talk: Talk, tools: dict[str, Any]) -> Reply:
+    for name, function in tools.items():
+        if "transfer" in name:
+            properties = function.get("parameters", {}).get("properties", {})
+            arguments = {key: _filler(schema) for key, schema in properties.items()}
+            return Reply("I'll put you through to a person. One moment.", name, arguments)
+    question = "Is there anything I can do for you?"
+    return talk.ask(Ask.ELSE, question).after("I'm sorry, I can't put you through from here.")
+
+
+def _filler(schema: dict[str, Any]) -> str | None:
+    """A transfer's argument: nothing where that is allowed, else the reason."""
+    return None if "null" in json.dumps(schema.get("type", "")) else "The caller asked for a person."
+
+
+def _not_understood(talk: Talk, facts: Facts, tools: Collection[str], asked: Ask) -> Reply:
+    """Asks again once; then offers a person; then says what there is to say."""
+    if talk.failures == 2:
+        return unable(talk, "I still didn't get that.")
+    if talk.failures > 2:
+        talk.asked = Ask.ELSE
+        return Reply("I can book, move or cancel an appointment, or tell you a price. Which would you like?")
+    again = "Sorry, I didn't get that."
+    if asked in (Ask.NOTHING, Ask.ELSE, Ask.PERSON) and talk.goal is Goal.NONE:
+        talk.asked = Ask.ELSE
+        return Reply(f"{again} Would you like to book, move or cancel an appointment?")
+    talk.asked = asked
+    return Reply(f"{again} {talk.question}")

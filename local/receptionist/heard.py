@@ -1,0 +1,127 @@
+"""What one utterance says: what the caller wants, and every service, day, time, name and number in it."""
+
+import datetime as dt
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from local.receptionist import vin
+from local.receptionist.dates import Day, find_days
+from local.receptionist.services import Match, could_be, find_services
+from local.receptionist.times import Clock, Window, find_times
+from local.receptionist.wants import Want, wants_in
+from local.receptionist.words import ORDINALS, UNITS, words_of
+
+_NAME = re.compile(r"\b(?:my name is|my names|name is|this is|i am called|its under|under the name)\s+(.+)")
+_NO_NAMES = "about calling for regarding a the to my and i with not wrong right fine it that"
+_NO_NAME = frozenset(_NO_NAMES.split())
+_MAKE_NAMES = (
+    "acura audi bmw buick cadillac chevrolet chevy chrysler dodge ford gmc honda hyundai infiniti jeep kia lexus "
+    "lincoln mazda mercedes mini mitsubishi nissan porsche ram subaru tesla toyota volkswagen volvo"
+)
+_MAKES = frozenset(_MAKE_NAMES.split())
+_CHOICES = (["one"], ["option"], ["time"], ["slot"], ["appointment"])
+_PICKS = {"first": 0, "second": 1, "third": 2, "last": -1, "former": 0, "latter": -1}
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One utterance, understood as far as it goes."""
+
+    wants: frozenset[Want]
+    services: tuple[Match, ...] = ()
+    could_be: tuple[str, ...] = ()
+    days: tuple[Day, ...] = ()
+    old_day: dt.date | None = None  # in "from Friday to Monday": Friday
+    clock: Clock | None = None
+    window: Window | None = None
+    pick: int | None = None
+    name: str = ""
+    vin: str = ""
+    make: str = ""
+
+    @property
+    def says_something(self) -> bool:
+        """Whether anything but yes, no and politeness was understood."""
+        polite = {Want.YES, Want.NO, Want.HELLO, Want.THANKS}
+        things = (self.services, self.could_be, self.days, self.old_day, self.clock, self.window, self.name)
+        return bool(self.wants - polite or any(things) or self.pick is not None or self.vin or self.make)
+
+
+def understand(
+    text: str,
+    services: Sequence[str],
+    today: dt.date,
+    *,
+    time_asked: bool = False,
+    name_asked: bool = False,
+    vin_asked: bool = False,
+) -> Heard:
+    """Understands one utterance. What was just asked decides what a bare number or name is."""
+    words = words_of(re.sub(r"\bgood (morning|afternoon|evening)\b", "hello", text, flags=re.IGNORECASE))
+    spelled = vin.characters(words) if vin_asked or vin.says_vin(words) else ""
+    if spelled:
+        return Heard(frozenset({Want.VIN}), vin=spelled)
+    matches = find_services(words, services)
+    named = {at for match in matches for at in range(match.start, match.end)}
+    days, old = _split_days([d for d in find_days(words, today) if d.start not in named], words)
+    dated = {at for day in [*days, *old] for at in range(day.start, day.end)}
+    clocks, window = find_times(words, dated | named, time_asked)
+    rest = " ".join("_" if at in named else word for at, word in enumerate(words))
+    wants = wants_in(rest) | ({Want.VIN} if vin.says_vin(words) else frozenset())
+    return Heard(
+        wants=wants,
+        services=tuple(matches),
+        could_be=() if matches else tuple(could_be(words, services)),
+        days=tuple(days),
+        old_day=old[0].date if old else None,
+        clock=clocks[-1] if clocks else None,
+        window=window,
+        pick=_pick(words),
+        name=_name(text, name_asked),
+        make=next((word for word in words if word in _MAKES), ""),
+    )
+
+
+def _split_days(days: list[Day], words: list[str]) -> tuple[list[Day], list[Day]]:
+    """Days that are wanted, and days that an existing appointment is on ("my Friday appointment")."""
+    old = []
+    for day in days:
+        before = words[max(0, day.start - 2) : day.start]
+        after = words[day.end : day.end + 1]
+        owned = after in (["appointment"], ["booking"]) and before[-1:] not in (["a"], ["an"], ["any"])
+        if "from" in before or owned or (before[-1:] == ["my"] and after in (["one"], ["visit"])):
+            old.append(day)
+    return [day for day in days if day not in old], old
+
+
+def _pick(words: list[str]) -> int | None:
+    """Which of the things offered: "the first one", "the second", "the last", "number two"."""
+    for at, word in enumerate(words):
+        alone = len(words) <= 3 or words[at + 1 : at + 2] in _CHOICES
+        if word in _PICKS and alone and words[at + 1 : at + 2] != ["of"]:
+            return _PICKS[word]
+        if word in ("number", "option") and words[at + 1 : at + 2]:
+            number = UNITS.get(words[at + 1], ORDINALS.get(words[at + 1], 0))
+            if 1 <= number <= 3:
+                return number - 1
+    return None
+
+
+def _name(text: str, asked: bool) -> str:
+    """A person's name, where one was introduced or asked for."""
+    plain = re.sub(r"[^\w\s'’-]", " ", text)
+    found = _NAME.search(plain.lower())
+    if found:
+        said = plain[len(plain) - len(found[1]) :] if len(plain) == len(plain.lower()) else found[1]
+    elif asked:
+        said = re.sub(
+            r"^\s*(?:uh|um|sure|yes|yeah|okay|it'?s|i'?m|it is|i am)\s+", "", plain, flags=re.IGNORECASE
+        )
+    else:
+        return ""
+    words = re.split(r"\s+(?:and|i|im|i'm|for|but)\b", said.strip(), flags=re.IGNORECASE)[0].split()
+    good = 1 <= len(words) <= 4 and all(re.fullmatch(r"[^\W\d_]+(?:['’-][^\W\d_]+)*", word) for word in words)
+    if not good or _NO_NAME.intersection(word.lower() for word in words):
+        return ""
+    return " ".join(word if word[0].isupper() else word.capitalize() for word in words)

@@ -1,0 +1,169 @@
+"""What an utterance changes in a conversation: an answer to what was asked, a new goal, new details."""
+
+from local.receptionist.facts import Facts
+from local.receptionist.heard import Heard
+from local.receptionist.talk import Ask, Goal, Talk
+from local.receptionist.times import DAY_END, Window
+from local.receptionist.vin import LENGTH
+from local.receptionist.wants import Want
+
+# Questions about something else: a service or day in them is no wish to book.
+_ASIDE = frozenset(
+    {Want.PRICE, Want.LENGTH, Want.FIND, Want.RECORD, Want.HOURS, Want.ADDRESS, Want.SERVICES, Want.WHO}
+)
+_YES_NO = frozenset({Ask.CONFIRM, Ask.BOOKING, Ask.PERSON, Ask.ELSE, Ask.TIME, Ask.DAY})
+
+
+def listen(talk: Talk, heard: Heard, facts: Facts) -> None:
+    """Takes in one utterance."""
+    talk.heard, talk.fresh, talk.dropped = heard, None, False
+    answered = talk.asked in _YES_NO and bool(heard.wants & {Want.YES, Want.NO})
+    polite = bool(heard.wants & {Want.HELLO, Want.THANKS})
+    talk.understood = heard.says_something or answered or polite
+    _answer(talk, heard)
+    _choose_goal(talk, heard)
+    if talk.goal in (Goal.MOVE, Goal.CANCEL):
+        _take_appointment(talk, heard)
+    elif talk.goal is Goal.BOOK or heard.wants & _ASIDE:
+        _take_service(talk, heard)
+    _take_time(talk, heard)
+    talk.name = heard.name or talk.name
+    if heard.make:
+        owned = [car for car in facts.cars if heard.make in car.lower()]
+        talk.vehicle = owned[0] if owned else heard.make.title()
+    if heard.vin:
+        going_on = talk.asked is Ask.VIN and len(talk.vin) < LENGTH and len(heard.vin) < LENGTH
+        talk.vin = talk.vin + heard.vin if going_on else heard.vin
+
+
+def _news(heard: Heard) -> bool:
+    return bool(heard.services or heard.days or heard.clock or heard.window or heard.could_be)
+
+
+def _answer(talk: Talk, heard: Heard) -> None:
+    """An answer to the question that was asked."""
+    yes, no = Want.YES in heard.wants, Want.NO in heard.wants
+    if talk.asked is Ask.CONFIRM:
+        talk.confirmed = yes and not no
+        if no and not _news(heard):
+            _forget_doubtful(talk)
+    elif talk.asked is Ask.TIME:
+        _answer_time(talk, heard)
+    elif talk.asked is Ask.WHICH and heard.pick is not None and -1 <= heard.pick < len(talk.choices):
+        talk.chosen = talk.choices[heard.pick]
+    elif talk.asked is Ask.BOOKING and yes and not no:
+        talk.begin(Goal.BOOK)
+    elif talk.asked is Ask.BOOKING and no and not _news(heard):
+        talk.finish()
+    elif talk.asked is Ask.DAY and Want.ANY in heard.wants:
+        talk.soonest = True
+
+
+def _forget_doubtful(talk: Talk) -> None:
+    """The caller said no: to what was guessed, first of all."""
+    if talk.goal is Goal.CANCEL:
+        talk.finish()
+        talk.dropped = True
+    elif not talk.service_sure:
+        talk.service, talk.service_sure = "", True
+    elif not talk.date_sure:
+        talk.date, talk.date_sure = None, True
+    else:
+        talk.minutes, talk.minutes_sure = None, True
+
+
+def _answer_time(talk: Talk, heard: Heard) -> None:
+    """A choice among the times that were offered, or a wish for others."""
+    wants, offered = heard.wants, talk.offered
+    if not offered or heard.clock:
+        return
+    if heard.pick is not None and -1 <= heard.pick < len(offered):
+        talk.minutes, talk.minutes_sure = offered[heard.pick], True
+    elif Want.LATER in wants:
+        talk.window = Window(max(offered) + 1, DAY_END)
+    elif Want.EARLIER in wants:
+        talk.window = Window(0, min(offered))
+    elif Want.SOONEST in wants or Want.ANY in wants or (Want.YES in wants and len(offered) == 1):
+        talk.minutes, talk.minutes_sure = min(offered), True
+    elif Want.NO in wants or Want.TIMES in wants:
+        talk.skipped.update(offered)
+
+
+def _choose_goal(talk: Talk, heard: Heard) -> None:
+    wants = heard.wants
+    booking = talk.goal is Goal.BOOK
+    appointment = Want.BOOK in wants
+    if Want.CANCEL in wants and booking and not appointment:
+        talk.finish()
+        talk.dropped = True
+    elif Want.CANCEL in wants:
+        talk.begin(Goal.CANCEL)
+    elif Want.NEW in wants and not wants & {Want.FIND, Want.MOVE}:
+        talk.begin(Goal.BOOK)
+    elif wants & {Want.MOVE, Want.MISS} and (not booking or appointment):
+        talk.begin(Goal.MOVE)
+    elif Want.ALTER in wants and talk.goal is Goal.NONE and talk.last and (heard.days or heard.clock):
+        talk.begin(Goal.MOVE)
+        talk.chosen = talk.last
+    elif talk.goal is Goal.NONE and _wants_booking(heard, talk):
+        talk.begin(Goal.BOOK)
+
+
+def _wants_booking(heard: Heard, talk: Talk) -> bool:
+    if heard.wants & {Want.TIMES, Want.SOONEST}:
+        return True
+    if heard.wants & _ASIDE:
+        return False
+    return Want.BOOK in heard.wants or _news(heard) or (talk.asked is Ask.BOOKING and heard.pick is not None)
+
+
+def _take_service(talk: Talk, heard: Heard) -> None:
+    talk.could_be = heard.could_be
+    if not heard.services:
+        return
+    first = heard.services[0]
+    if first.name == talk.service:
+        talk.service_sure = True  # heard twice
+    elif first.sure or not talk.service or not talk.service_sure or talk.asked is Ask.SERVICE:
+        talk.service, talk.service_sure = first.name, first.sure
+    talk.also += [m.name for m in heard.services[1:] if m.sure and m.name not in (*talk.also, talk.service)]
+
+
+def _take_appointment(talk: Talk, heard: Heard) -> None:
+    """Which appointment is meant."""
+    if heard.services:
+        talk.about_service = heard.services[0].name
+    days = [day.date for day in heard.days]
+    if heard.old_day:
+        talk.about_date = heard.old_day
+    elif (days and (talk.goal is Goal.CANCEL or talk.asked is Ask.WHICH or Want.MISS in heard.wants)) or len(
+        days
+    ) > 1:
+        talk.about_date = days[0]
+
+
+def _take_time(talk: Talk, heard: Heard) -> None:
+    """The day and time that are wanted."""
+    if talk.goal is Goal.CANCEL or (talk.goal is Goal.MOVE and talk.asked is Ask.WHICH):
+        return
+    if talk.goal is Goal.NONE and heard.wants & _ASIDE:
+        return
+    picked = heard.pick is not None and talk.asked in (Ask.TIME, Ask.WHICH)
+    days = [day for day in heard.days if not (day.bare and picked)]
+    if talk.goal is Goal.MOVE and days and (days[-1].date == talk.about_date):
+        days = []
+    if days:
+        talk.date, talk.date_sure = days[-1].date, days[-1].sure
+    elif heard.old_day and talk.goal is Goal.BOOK:
+        talk.date, talk.date_sure = heard.old_day, True
+    if days or (heard.window and Want.LATER not in heard.wants):
+        talk.skipped, talk.offered = set(), talk.offered if not days else []
+        if not heard.clock:
+            talk.minutes = None
+    if days or heard.clock or heard.services:
+        talk.confirmed = talk.confirmed and Want.YES in heard.wants
+    if heard.clock:
+        talk.minutes = heard.clock.minutes
+        talk.minutes_sure = heard.clock.sure or heard.clock.minutes in talk.offered
+    talk.window = heard.window or talk.window
+    talk.soonest = talk.soonest or Want.SOONEST in heard.wants

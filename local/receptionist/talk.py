@@ -1,0 +1,139 @@
+"""Where a conversation stands. It is worked out anew for each request, from the messages alone."""
+
+import datetime as dt
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from local.receptionist import speech
+from local.receptionist.heard import Heard
+from local.receptionist.times import Window
+
+
+class Goal(StrEnum):
+    """What the caller is being helped with."""
+
+    NONE = "none"
+    BOOK = "book"
+    MOVE = "move"
+    CANCEL = "cancel"
+
+
+class Ask(StrEnum):
+    """What the caller was asked last."""
+
+    NOTHING = "nothing"
+    SERVICE = "service"
+    DAY = "day"
+    TIME = "time"
+    CONFIRM = "confirm"
+    WHICH = "which"
+    NAME = "name"
+    VIN = "vin"
+    BOOKING = "booking"  # whether to book the service that was spoken of
+    PERSON = "person"  # whether to be put through
+    ELSE = "else"  # whether there is anything else
+
+
+@dataclass(frozen=True)
+class Appointment:
+    """An appointment as the tools tell it; `minutes` after midnight."""
+
+    id: int
+    service: str
+    date: dt.date
+    minutes: int
+
+    def spoken(self, owner: str = "") -> str:
+        """ "an oil change on Friday, November twenty-seventh at nine o'clock"; with an owner, "your ..."."""
+        what = f"{owner} {self.service}" if owner else speech.one_of(self.service)
+        return f"{what} on {speech.day(self.date)} at {speech.clock(self.minutes)}"
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """A tool's result that has not been spoken of yet."""
+
+    tool: str
+    arguments: dict[str, Any]
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the receptionist says, and the tool it then calls."""
+
+    text: str
+    tool: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def after(self, words: str) -> "Reply":
+        """This reply, with words before it."""
+        return Reply(f"{words} {self.text}".strip(), self.tool, self.arguments)
+
+
+@dataclass
+class Talk:
+    """The conversation so far. Written by `listening`, `results` and the steps; made for one request."""
+
+    goal: Goal = Goal.NONE
+    asked: Ask = Ask.NOTHING
+    heard: Heard | None = None
+    fresh: Fresh | None = None
+    understood: bool = True
+    failures: int = 0
+    said: str = ""
+    question: str = ""
+
+    service: str = ""
+    service_sure: bool = True
+    could_be: tuple[str, ...] = ()
+    also: list[str] = field(default_factory=list)
+    date: dt.date | None = None
+    date_sure: bool = True
+    minutes: int | None = None
+    minutes_sure: bool = True
+    window: Window | None = None
+    soonest: bool = False
+    confirmed: bool = False
+    dropped: bool = False
+    offered: list[int] = field(default_factory=list)
+    skipped: set[int] = field(default_factory=set)
+    slots: dict[tuple[str, dt.date], list[int]] = field(default_factory=dict)
+
+    about_service: str = ""
+    about_date: dt.date | None = None
+    appointments: list[Appointment] | None = None
+    choices: list[Appointment] = field(default_factory=list)
+    chosen: Appointment | None = None
+    last: Appointment | None = None
+
+    name: str = ""
+    vehicle: str = ""
+    vin: str = ""
+
+    @property
+    def sure(self) -> bool:
+        """Whether service, day and time were all heard plainly, or confirmed."""
+        return self.confirmed or (self.service_sure and self.date_sure and self.minutes_sure)
+
+    def begin(self, goal: Goal) -> None:
+        """Turns to another goal. What was said of a booking that had no goal yet stays."""
+        if goal is not self.goal:
+            if self.goal is not Goal.NONE:
+                self.finish()
+            self.goal = goal
+        self.dropped = False
+
+    def finish(self) -> None:
+        """The goal is reached, or dropped: forget what was said for it."""
+        self.goal, self.service, self.service_sure, self.could_be = Goal.NONE, "", True, ()
+        self.date, self.date_sure, self.minutes, self.minutes_sure = None, True, None, True
+        self.window, self.soonest, self.confirmed = None, False, False
+        self.offered, self.skipped = [], set()
+        self.about_service, self.about_date, self.choices, self.chosen = "", None, [], None
+
+    def ask(self, what: Ask, question: str) -> Reply:
+        """A reply that asks, remembering what was asked."""
+        self.asked, self.question = what, question
+        return Reply(question)

@@ -90,9 +90,13 @@ async def test_health_does_not_depend_on_postgres(make_tools: Callable[..., Deal
         await actor.close()
 
 
-async def test_a_loop_that_was_held_up_is_unhealthy_once(actor: ToolActor) -> None:
+async def test_a_loop_that_was_held_up_is_unhealthy(
+    actor: ToolActor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.tool._BEAT_S", 0.01)
+    monkeypatch.setattr("actors.tool._LAG_LIMIT_S", 0.03)
     await actor.check_health()
-    threading.Event().wait(1.5)  # holds this loop up, as blocking code in a tool would
+    threading.Event().wait(0.09)  # holds this loop up, as blocking code in a tool would
     with pytest.raises(Unhealthy, match="held up"):
         await actor.check_health()
 

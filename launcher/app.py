@@ -98,7 +98,7 @@ def running_app(
         environment["RAY_SERVE_CONTROL_LOOP_INTERVAL_S"] = f"{control_loop_s:g}"
         stack.enter_context(cluster.ray_cluster(run.path, environment, num_cpus=num_cpus))
         cluster.start_serve(settings.host, settings.port)
-        stack.callback(cluster.stop_serve)
+        stack.callback(cluster.stop_serve, run.path)
         final = stage.settings()
         app = RunningApp(_url(settings), final, stage, run.path, log_dir, environment)
         app.admit()

@@ -15,6 +15,8 @@ import httpx2
 from launcher.errors import LaunchError
 
 _POLL_S = 0.1
+# Nothing of ours is kept there.
+_OBJECT_STORE_BYTES = 100 * 1024 * 1024
 
 
 def enable_token() -> str:
@@ -70,14 +72,22 @@ def ray_cluster(run_dir: Path, environment: Mapping[str, str], *, num_cpus: int 
                 num_cpus=num_cpus,
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level=logging.CRITICAL,
-                object_store_memory=100 * 1024 * 1024,
+                logging_level=logging.WARNING,
+                object_store_memory=_OBJECT_STORE_BYTES,
                 _temp_dir=str(session),
                 _node_ip_address="127.0.0.1",
             )
             yield
         finally:
-            ray.shutdown()
+            with _quietly(run_dir):
+                ray.shutdown()
+
+
+@contextlib.contextmanager
+def _quietly(run_dir: Path) -> Iterator[None]:
+    """Ray prints that its controller was killed when it is told to end it: that is for the log."""
+    with (run_dir / "stop.log").open("a") as log, contextlib.redirect_stdout(log):
+        yield
 
 
 def start_serve(host: str, port: int) -> None:
@@ -102,11 +112,12 @@ def run_application(application: Any) -> None:
         raise LaunchError(f"The application did not start: {error}") from error
 
 
-def stop_serve() -> None:
+def stop_serve(run_dir: Path) -> None:
     """Lets replicas end as they wish (logs written, sockets closed), then ends Serve."""
     from ray import serve
 
-    serve.shutdown()  # type: ignore[no-untyped-call]
+    with _quietly(run_dir):
+        serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 def wait_until_ready(url: str, timeout_s: float) -> None:

@@ -1,11 +1,12 @@
 """Finds and ends what a killed launcher left behind, by what a process was started with and where it works.
 
-A process id alone proves nothing (ids are used again), so a process counts only if its program's name is one
-we start and our directory stands in its command line, or is its working directory.
+A process id alone proves nothing (ids are used again), so a process counts only if our directory stands in
+what it was started with, and its program is one that we start; or if it writes its log there.
 """
 
 import os
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Collection, Iterator
@@ -24,6 +25,29 @@ def find(directory: Path, programs: Collection[str]) -> list[int]:
         if any(_inside(word, wanted) for word in [*command[1:], cwd]):
             found.append(pid)
     return found
+
+
+def find_writers(directory: Path) -> list[int]:
+    """Ids of running processes that have a file in `directory` open for writing.
+
+    It tells Ray's processes, which rename themselves and lose even their environment by it, and HAProxy. Where
+    there is no /proc, only programs with the directory in their command line are found.
+    """
+    if not _PROC.joinpath("self").exists():
+        return find(directory, {"raylet", "gcs_server", "haproxy"})
+    pids = [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
+    return [pid for pid in pids if pid != os.getpid() and _writes_in(pid, f"{directory}/")]
+
+
+def _writes_in(pid: int, directory: str) -> bool:
+    """Whether it has a file there open for writing; a link in /proc/PID/fd has the open file's modes."""
+    try:
+        for link in (_PROC / str(pid) / "fd").iterdir():
+            if os.readlink(link).startswith(directory) and link.lstat().st_mode & stat.S_IWUSR:
+                return True
+    except OSError:  # it ended, closed one meanwhile, or belongs to another user
+        return False
+    return False
 
 
 def end(pids: Collection[int], first: signal.Signals, patience_s: float) -> None:

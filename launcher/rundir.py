@@ -17,11 +17,7 @@ from launcher import processes
 from launcher.locks import DirectoryLock
 
 _PREFIX = "tl-"
-# What a run starts with its directory in the command line; Ray's workers end with their raylet.
-_PROGRAMS = {
-    *("raylet", "gcs_server", "haproxy", "postgres", "valkey-server"),
-    *("python", "python3", "python3.11", "python3.12", "python3.13"),
-}
+_PROGRAMS = {"postgres", "valkey-server"}
 _LONGEST_BASE = 24
 _YOUNG_S = 60.0
 
@@ -73,6 +69,6 @@ def _abandoned(directory: Path) -> bool:
 
 
 def _clear(directory: Path) -> None:
-    if left := processes.find(directory, _PROGRAMS):
+    if left := [*processes.find_writers(directory), *processes.find(directory, _PROGRAMS)]:
         processes.end(left, signal.SIGTERM, 3.0)
     shutil.rmtree(directory, ignore_errors=True)

@@ -10,7 +10,8 @@ Kinds of events, in the order of a usual call (`detail` in brackets):
     spoke (ms), spoken, dtmf (digit)                         the caller's doing
     say (text)   dial (number)   pause (s)   play (url)   redirect (url)   hangup   reject (reason)
     stop_sent, cut, closed (stream, code, by)
-    error (code, why)              a Twilio error code, or "stalled" where this simulator itself was late
+    error (code, why)              what Twilio's debugger would show, by its error code
+    stalled (ms)                   this simulator itself was late: what was heard just then is no evidence
     status (status)                ended (status)
 """
 

@@ -127,7 +127,7 @@ class Line:
         while True:
             wait_s = began + self.frames * FRAME_S - time.monotonic()
             if wait_s < -_LATE_FRAMES * FRAME_S:
-                self.journal.note("error", code="stalled", why=f"late by {-wait_s * 1000:.0f} ms")
+                self.journal.note("stalled", ms=-wait_s * 1000)
                 await self._catch_breath()
             await asyncio.sleep(max(0.0, wait_s))
             self._tick()

@@ -2,9 +2,13 @@
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from launcher.errors import LaunchError
+
+# Who only asks whether the lock is held has it for a moment.
+_PATIENCE_S = 0.5
 
 
 class DirectoryLock:
@@ -16,20 +20,19 @@ class DirectoryLock:
 
     def acquire(self) -> None:
         """Takes the lock. Raises `LaunchError` if another process (or another owner in this one) has it."""
-        if not self.try_acquire():
-            raise LaunchError(
-                f"{self._path.parent} is in use by process {owner_of(self._path.parent) or 'unknown'}: "
-                "stop that one first, or use another directory."
-            )
+        deadline = time.monotonic() + _PATIENCE_S
+        while not self.try_acquire():
+            if time.monotonic() >= deadline:
+                raise LaunchError(
+                    f"{self._path.parent} is in use by process {owner_of(self._path.parent) or 'unknown'}: "
+                    "stop that one first, or use another directory."
+                )
+            time.sleep(_PATIENCE_S / 20)
 
     def try_acquire(self) -> bool:
         """Takes the lock if nobody has it."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
+        descriptor = _try(self._path, fcntl.LOCK_EX)
+        if descriptor is None:
             return False
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
@@ -47,10 +50,22 @@ def is_held(directory: Path) -> bool:
     """Whether somebody owns the directory now."""
     if not (directory / "lock").exists():
         return False
-    probe = DirectoryLock(directory)
-    free = probe.try_acquire()
-    probe.release()
-    return not free
+    descriptor = _try(directory / "lock", fcntl.LOCK_SH)
+    if descriptor is None:
+        return True
+    os.close(descriptor)
+    return False
+
+
+def _try(path: Path, kind: int) -> int | None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def owner_of(directory: Path) -> int | None:

@@ -66,7 +66,7 @@ class Postgres:
             open_path_for(user, self._home, binaries)
         if new:
             self._create(binaries, user)
-        self._clear_stale()
+        self.clear_stale()
         password = (self._home / "password").read_text()
         port = self._launch(binaries, user)
         url = f"postgresql://postgres:{password}@127.0.0.1:{port}"
@@ -107,7 +107,7 @@ class Postgres:
         _remove(self._data)
         draft.rename(self._data)
 
-    def _clear_stale(self) -> None:
+    def clear_stale(self) -> None:
         """Ends a server that a killed launcher left on this data; removes a pid file that names nobody."""
         left = processes.find(self._data, {"postgres"})
         if left:

@@ -39,8 +39,7 @@ class Valkey:
         binary = _binary()
         self._home.mkdir(parents=True, exist_ok=True)
         self._home.chmod(0o700)  # the configuration holds the password
-        if left := processes.find(self._home, {"valkey-server"}):
-            processes.end(left, signal.SIGTERM, 10.0)
+        self.clear_stale()
         password = secrets.token_urlsafe(24)
         for attempt in range(_ATTEMPTS):
             [port] = free_ports(1)
@@ -58,6 +57,11 @@ class Valkey:
             self._child = child
             return f"redis://:{password}@127.0.0.1:{port}/0"
         raise LaunchError("Valkey found no free port: try again.")
+
+    def clear_stale(self) -> None:
+        """Ends a server that a killed launcher left on this data."""
+        if left := processes.find(self._home, {"valkey-server"}):
+            processes.end(left, signal.SIGTERM, 10.0)
 
     def stop(self) -> None:
         """Stops the server, which writes its data first if it is durable. Safe to call twice."""

@@ -29,9 +29,9 @@ def template_database(services: Services) -> str:
     if importlib.util.find_spec("crm.migrate") is None:
         return url
     # In a process of its own: Alembic runs an event loop, and a session fixture has none to lend.
-    done = subprocess.run(
-        [sys.executable, "-m", "crm.migrate", url], capture_output=True, text=True, timeout=120, check=False
-    )
+    migrate = "import asyncio, sys; from launcher.database import migrate; asyncio.run(migrate(sys.argv[1]))"
+    command = [sys.executable, "-c", migrate, url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return url
 

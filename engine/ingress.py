@@ -82,7 +82,6 @@ class Ingress:
         self._ports = ports
         self._streams: dict[str, Actor] = {}
         self._ringing: RingingActor | None = None
-        self._draining = False
         self._warned = False
 
     def routes(self) -> list[Route | WebSocketRoute]:
@@ -135,7 +134,7 @@ class Ingress:
     async def _answer_call(self, request: Request, info: CallInfo) -> Response:
         store = self._ports.store
         busy = len(await store.live_calls()) >= self._settings.capacity * self._settings.ingress_replicas
-        if busy:
+        if busy or await store.draining():
             count("calls_past_capacity")
             return _xml(self._fall_back(BUSY))
         token = await store.ring(info)

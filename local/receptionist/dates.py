@@ -43,7 +43,7 @@ def find_days(words: list[str], today: dt.date) -> list[Day]:
             continue
         at = day.end
         if found and _joined(words, found[-1], day):
-            found[-1] = _merged(found[-1], day)
+            found[-1] = _merged(words, found[-1], day)
         else:
             found.append(day)
     return found
@@ -55,13 +55,11 @@ def _joined(words: list[str], first: Day, second: Day) -> bool:
     return named and all(word in ("the", "on", "of", "comma") for word in between)
 
 
-def _merged(first: Day, second: Day) -> Day:
+def _merged(words: list[str], first: Day, second: Day) -> Day:
     """The one with a number says which day it is; the weekday only confirms it."""
+    numbered = first if _weekday(words[second.end - 1]) is not None else second
     agree = first.date.weekday() == second.date.weekday()
-    date = second.date if agree or not second.sure or second.bare else first.date
-    if agree:
-        date = max(first.date, second.date)
-    return Day(date, first.start, second.end, sure=agree)
+    return Day(numbered.date, first.start, second.end, sure=agree)
 
 
 def _day_at(words: list[str], at: int, today: dt.date) -> Day | None:
@@ -96,6 +94,11 @@ def _relative(words: list[str], at: int, today: dt.date) -> Day | None:
         if words[at : at + len(parts)] == parts:
             date = _plus(today, days)
             return Day(date, at, at + len(parts)) if date else None
+    if words[at : at + 2] == ["next", "week"] and not any(
+        _weekday(w) is not None for w in words[at + 2 : at + 4]
+    ):
+        date = _plus(today, 7 - today.weekday())
+        return Day(date, at, at + 2, sure=False) if date else None
     if words[at] != "in":
         return None
     count = (1, at + 2) if _word(words, at + 1) in ("a", "an") else cardinal(words, at + 1)
@@ -184,10 +187,15 @@ def _weekday_day(words: list[str], at: int, today: dt.date) -> Day | None:
     before, end = _word(words, at - 1), at + 1
     ahead = (number - today.weekday()) % 7
     sure = exact and (ahead > 0 or before == "this")
-    if words[end : end + 2] == ["next", "week"] or before == "next":
+    in_next_week = ["next", "week"] in (
+        words[end : end + 2],
+        words[max(0, at - 2) : at],
+        words[max(0, at - 3) : at - 1],
+    )
+    if in_next_week or before == "next":
         # In the next calendar week. Said of a day still to come this week, people mean either.
         days = 7 - today.weekday() + number
-        sure = exact and ((ahead or 7) == days or words[end : end + 2] == ["next", "week"])
+        sure = exact and ((ahead or 7) == days or in_next_week)
         end += 2 if words[end : end + 2] == ["next", "week"] else 0
     elif words[max(0, at - 3) : at] == ["a", "week", "from"]:
         days = ahead + 7
@@ -204,6 +212,8 @@ def _ordinal_day(words: list[str], at: int, today: dt.date) -> Day | None:
     number = ordinal(words, at)
     if not number or number[0] > 31 or _word(words, number[1]) in _THINGS:
         return None
+    if _month(_word(words, at - 1)):
+        return None  # a day that this month doesn't have
     year, month = today.year, today.month
     for _ in range(3):  # a 31st is at most two months away
         date = _date(year, month, number[0])

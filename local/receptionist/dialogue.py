@@ -51,7 +51,7 @@ def answer(messages: list[dict[str, Any]], tools: list[dict[str, Any]], now: dt.
 def _played_through(messages: list[dict[str, Any]], tools: dict[str, Any], now: dt.date) -> Reply:
     facts = read_prompt("\n".join(text_of(m) for m in messages if m["role"] in _INSTRUCTIONS), now)
     conversation = [message for message in messages if message["role"] not in _INSTRUCTIONS]
-    talk, heard_of_us = Talk(), ""
+    talk, heard_of_us = Talk(can_transfer=any("transfer" in name for name in tools)), ""
     calls: dict[str, Any] = {}
     reply = _greeting(facts)
     for index, message in enumerate(conversation):
@@ -63,7 +63,7 @@ def _played_through(messages: list[dict[str, Any]], tools: dict[str, Any], now: 
             continue
         if role == "user":
             if talk.asked is Ask.CONFIRM and "?" not in heard_of_us:
-                talk.asked = Ask.NOTHING  # the question was cut off: a yes is no answer to it
+                talk.asked = Ask.CUT
             listen(talk, _understood(text_of(message), talk, facts), facts)
         elif message.get("tool_call_id") in calls:
             call = calls[message["tool_call_id"]]
@@ -102,7 +102,7 @@ def _next(talk: Talk, facts: Facts, tools: dict[str, Any]) -> Reply:
     ending = _ending(talk, tools, asked)
     if ending:
         return ending
-    told = aside(talk, facts, tools)
+    told = aside(talk, facts, tools, asked)
     if isinstance(told, Reply):
         if talk.asked is Ask.NOTHING and not told.tool:
             talk.asked = asked
@@ -111,6 +111,8 @@ def _next(talk: Talk, facts: Facts, tools: dict[str, Any]) -> Reply:
         return _named(talk, facts, tools)
     if told is None and talk.goal is Goal.NONE:
         told = _small_talk(talk, asked)
+        if _open(talk, asked):
+            return talk.ask(Ask.ELSE, HELP).after(told)
     return _onward(talk, facts, tools).after(told or "")
 
 
@@ -148,6 +150,12 @@ def _onward(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply:
     return talk.ask(Ask.ELSE, ANYTHING_ELSE)
 
 
+def _open(talk: Talk, asked: Ask) -> bool:
+    """Whether the caller wants something, and hasn't said what."""
+    wants = talk.heard.wants if talk.heard else frozenset()
+    return Want.HELLO in wants or (asked is Ask.ELSE and Want.YES in wants)
+
+
 def _small_talk(talk: Talk, asked: Ask) -> str:
     """Words before "anything else?" where the caller wants nothing in particular yet."""
     wants = talk.heard.wants if talk.heard else frozenset()
@@ -168,7 +176,8 @@ def _ending(talk: Talk, tools: dict[str, Any], asked: Ask) -> Reply | None:
     done = Want.DONE in heard.wants or (no and not heard.says_something and asked is Ask.ELSE)
     if Want.BYE in heard.wants or (done and not news and not talk.dropped):
         return Reply(GOODBYE, "end_call" if "end_call" in tools else "")
-    if Want.PERSON in heard.wants or (asked is Ask.PERSON and Want.YES in heard.wants and not news):
+    person = Want.PERSON in heard.wants and Want.WHO not in heard.wants
+    if person or (asked is Ask.PERSON and Want.YES in heard.wants and not news):
         return _put_through(talk, tools)
     return None
 

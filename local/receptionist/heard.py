@@ -66,9 +66,9 @@ def understand(
     named = {at for match in matches for at in range(match.start, match.end)}
     days, old = _split_days([d for d in find_days(words, today) if d.start not in named], words)
     dated = {at for day in [*days, *old] for at in range(day.start, day.end)}
-    clocks, window = find_times(words, dated | named, time_asked)
-    rest = " ".join("_" if at in named else word for at, word in enumerate(words))
-    wants = wants_in(rest) | ({Want.VIN} if vin.says_vin(words) else frozenset())
+    unnamed = ["_" if at in named else word for at, word in enumerate(words)]
+    clocks, window = find_times(unnamed, dated, time_asked)
+    wants = wants_in(" ".join(unnamed)) | ({Want.VIN} if vin.says_vin(words) else frozenset())
     return Heard(
         wants=wants,
         services=tuple(matches),

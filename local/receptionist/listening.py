@@ -11,20 +11,22 @@ from local.receptionist.wants import Want
 _ASIDE = frozenset(
     {Want.PRICE, Want.LENGTH, Want.FIND, Want.RECORD, Want.HOURS, Want.ADDRESS, Want.SERVICES, Want.WHO}
 )
-_YES_NO = frozenset({Ask.CONFIRM, Ask.BOOKING, Ask.PERSON, Ask.ELSE, Ask.TIME, Ask.DAY})
+_YES_NO = frozenset({Ask.CONFIRM, Ask.CUT, Ask.BOOKING, Ask.PERSON, Ask.ELSE})
 
 
 def listen(talk: Talk, heard: Heard, facts: Facts) -> None:
     """Takes in one utterance."""
     talk.heard, talk.fresh, talk.dropped = heard, None, False
     answered = talk.asked in _YES_NO and bool(heard.wants & {Want.YES, Want.NO})
+    if talk.asked is Ask.TIME:  # to "which would you like?" a yes is no answer, unless there is but one
+        answered = Want.NO in heard.wants or (Want.YES in heard.wants and len(talk.offered) == 1)
     polite = bool(heard.wants & {Want.HELLO, Want.THANKS})
     talk.understood = heard.says_something or answered or polite
     _answer(talk, heard)
     _choose_goal(talk, heard)
     if talk.goal in (Goal.MOVE, Goal.CANCEL):
         _take_appointment(talk, heard)
-    elif talk.goal is Goal.BOOK or heard.wants & _ASIDE:
+    elif talk.goal is Goal.BOOK or talk.asked is Ask.PRICED or heard.wants & _ASIDE:
         _take_service(talk, heard)
     _take_time(talk, heard)
     talk.name = heard.name or talk.name
@@ -55,7 +57,7 @@ def _answer(talk: Talk, heard: Heard) -> None:
         talk.begin(Goal.BOOK)
     elif talk.asked is Ask.BOOKING and no and not _news(heard):
         talk.finish()
-    elif talk.asked is Ask.DAY and Want.ANY in heard.wants:
+    elif talk.asked is Ask.DAY and heard.wants & {Want.ANY, Want.TIMES}:
         talk.soonest = True
 
 
@@ -110,6 +112,8 @@ def _choose_goal(talk: Talk, heard: Heard) -> None:
 
 
 def _wants_booking(heard: Heard, talk: Talk) -> bool:
+    if Want.FIND in heard.wants or talk.asked is Ask.PRICED:
+        return False
     if heard.wants & {Want.TIMES, Want.SOONEST}:
         return True
     if heard.wants & _ASIDE:
@@ -153,7 +157,8 @@ def _take_time(talk: Talk, heard: Heard) -> None:
     if talk.goal is Goal.MOVE and days and (days[-1].date == talk.about_date):
         days = []
     if days:
-        talk.date, talk.date_sure = days[-1].date, days[-1].sure
+        # Of two days that were named, the last is likelier: worth asking.
+        talk.date, talk.date_sure = days[-1].date, days[-1].sure and (len(days) == 1 or bool(talk.about_date))
     elif heard.old_day and talk.goal is Goal.BOOK:
         talk.date, talk.date_sure = heard.old_day, True
     if days or (heard.window and Want.LATER not in heard.wants):

@@ -21,7 +21,7 @@ def learn(talk: Talk, tool: str, arguments: str, content: str) -> None:
     fresh = Fresh(tool, _object(arguments) or {}, result)
     talk.fresh = fresh
     if tool == "get_available_slots" and isinstance(result.get("slots"), list):
-        date = _date(fresh.arguments.get("date"))
+        date = date_of(fresh.arguments.get("date"))
         if date:
             found = [minutes_of(slot) for slot in result["slots"]]
             talk.slots[str(fresh.arguments.get("service")), date] = [m for m in found if m is not None]
@@ -61,7 +61,7 @@ def appointment_of(item: Any) -> Appointment | None:
     """An appointment from a result; None if it lacks something."""
     if not isinstance(item, dict):
         return None
-    date, minutes = _date(item.get("date")), minutes_of(item.get("time"))
+    date, minutes = date_of(item.get("date")), minutes_of(item.get("time"))
     if not isinstance(item.get("id"), int) or date is None or minutes is None:
         return None
     return Appointment(item["id"], str(item.get("service") or "visit"), date, minutes)
@@ -75,7 +75,8 @@ def _object(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _date(text: Any) -> dt.date | None:
+def date_of(text: Any) -> dt.date | None:
+    """ "2026-11-27" as a date; None if it is none."""
     try:
         return dt.date.fromisoformat(str(text))
     except ValueError:

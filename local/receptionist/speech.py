@@ -59,6 +59,11 @@ def day(date: dt.date) -> str:
     return f"{WEEKDAYS[date.weekday()].title()}, {MONTHS[date.month - 1].title()} {ordinal(date.day)}"
 
 
+def past_day(date: dt.date) -> str:
+    """ "March fifteenth, twenty twenty-six": long ago, where the weekday says nothing."""
+    return f"{MONTHS[date.month - 1].title()} {ordinal(date.day)}, {year(date.year)}"
+
+
 def either(items: Sequence[str], word: str = "or") -> str:
     """ "nine, nine thirty or ten"."""
     if len(items) < 2:

@@ -27,9 +27,11 @@ class Ask(StrEnum):
     DAY = "day"
     TIME = "time"
     CONFIRM = "confirm"
+    CUT = "cut"  # whether something is right, but the caller did not hear the question to its end
     WHICH = "which"
     NAME = "name"
     VIN = "vin"
+    PRICED = "priced"  # which service's price is wanted
     BOOKING = "booking"  # whether to book the service that was spoken of
     PERSON = "person"  # whether to be put through
     ELSE = "else"  # whether there is anything else
@@ -76,6 +78,7 @@ class Reply:
 class Talk:
     """The conversation so far. Written by `listening`, `results` and the steps; made for one request."""
 
+    can_transfer: bool = False
     goal: Goal = Goal.NONE
     asked: Ask = Ask.NOTHING
     heard: Heard | None = None

@@ -189,7 +189,8 @@ def _is_time(words: list[str], at: int, end: int, taken: set[int], expected: boo
     if after in _COUNTED or (words[at] in ("one", "1") and before in _THE_ONE):
         return False
     if (
-        before in _BEFORE
+        words[max(0, at - 2) : at] in (["make", "it"], ["make", "that"])
+        or before in _BEFORE
         or at - 1 in taken
         or after == "ish"
         or (before == "and" and "between" in words[:at])

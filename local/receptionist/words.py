@@ -13,11 +13,13 @@ _UNITS = (
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _ORDINALS = (
     "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
-    "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
+    "fifteenth sixteenth seventeenth eighteenth nineteenth"
 )
 UNITS = {word: value for value, word in enumerate(_UNITS.split())}
 TENS = {word: 10 * value for value, word in enumerate(_TENS.split(), 2)}
-ORDINALS = {word: value for value, word in enumerate(_ORDINALS.split(), 1)} | {"thirtieth": 30}
+ORDINALS = {word: value for value, word in enumerate(_ORDINALS.split(), 1)} | {
+    f"{word[:-1]}ieth": value for word, value in TENS.items()
+}
 
 _CLOCK_MARK = re.compile(r"\b([ap])\s?\.\s?m\b\.?")
 _OCLOCK = re.compile(r"o\s?['’]?\s?clock\b")

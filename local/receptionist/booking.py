@@ -11,6 +11,7 @@ from local.receptionist.times import Window
 
 MOST_SPOKEN = 3
 SOONEST_DAYS = 7
+WHICH_SERVICE = "What would you like to have done?"
 ANYTHING_ELSE = "Is there anything else I can do for you?"
 
 
@@ -53,10 +54,18 @@ def _missing(talk: Talk, facts: Facts) -> Reply | None:
     if not talk.service and talk.could_be:
         return talk.ask(Ask.SERVICE, f"Do you mean {speech.either([f'the {n}' for n in talk.could_be])}?")
     if not talk.service:
-        return talk.ask(Ask.SERVICE, "What would you like to have done?")
+        return _ask_service(talk, facts)
     if talk.date is None and not talk.soonest:
         return talk.ask(Ask.DAY, f"What day would suit you for the {talk.service}?")
     return None
+
+
+def _ask_service(talk: Talk, facts: Facts) -> Reply:
+    """Asks for the service; the second time it says which there are."""
+    if talk.question == WHICH_SERVICE and facts.services:
+        offered = speech.either([f"{speech.one_of(service.name)}" for service in facts.services])
+        return talk.ask(Ask.SERVICE, f"I can book {offered}. Which would you like?")
+    return talk.ask(Ask.SERVICE, WHICH_SERVICE)
 
 
 def _what(talk: Talk) -> str:
@@ -117,7 +126,7 @@ def slots_told(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply:
         return unable(talk)
     if "no service" in why:
         talk.service = ""
-        return talk.ask(Ask.SERVICE, "What would you like to have done?").after(why)
+        return talk.ask(Ask.SERVICE, WHICH_SERVICE).after(why)
     if talk.soonest and talk.date and (talk.date - facts.today).days < SOONEST_DAYS:
         talk.date += dt.timedelta(days=1)
         return times_step(talk, facts, tools)
@@ -162,6 +171,6 @@ def not_possible(talk: Talk, otherwise: str) -> Reply:
         return offer_times(talk, others).after(lead)
     if "no service" in why:
         talk.service = ""
-        return talk.ask(Ask.SERVICE, "What would you like to have done?").after(lead)
+        return talk.ask(Ask.SERVICE, WHICH_SERVICE).after(lead)
     talk.date = None
     return talk.ask(Ask.DAY, "What other day would suit you?").after(lead)

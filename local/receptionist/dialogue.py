@@ -99,7 +99,7 @@ def _next(talk: Talk, facts: Facts, tools: dict[str, Any]) -> Reply:
     talk.failures = 0 if talk.understood else talk.failures + 1
     if not talk.understood:
         return _not_understood(talk, facts, tools, asked)
-    ending = _ending(talk, tools, asked)
+    ending = _ending(talk, facts, tools, asked)
     if ending:
         return ending
     told = aside(talk, facts, tools, asked)
@@ -111,8 +111,8 @@ def _next(talk: Talk, facts: Facts, tools: dict[str, Any]) -> Reply:
         return _named(talk, facts, tools)
     if told is None and talk.goal is Goal.NONE:
         told = _small_talk(talk, asked)
-        if _open(talk, asked):
-            return talk.ask(Ask.ELSE, HELP).after(told)
+    if talk.goal is Goal.NONE and _open(talk, asked):
+        return talk.ask(Ask.ELSE, HELP).after(told or "")
     return _onward(talk, facts, tools).after(told or "")
 
 
@@ -151,9 +151,9 @@ def _onward(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply:
 
 
 def _open(talk: Talk, asked: Ask) -> bool:
-    """Whether the caller wants something, and hasn't said what."""
+    """Whether the caller has not said yet what they want."""
     wants = talk.heard.wants if talk.heard else frozenset()
-    return Want.HELLO in wants or (asked is Ask.ELSE and Want.YES in wants)
+    return asked is Ask.NOTHING or Want.HELLO in wants or (asked is Ask.ELSE and Want.YES in wants)
 
 
 def _small_talk(talk: Talk, asked: Ask) -> str:
@@ -166,7 +166,7 @@ def _small_talk(talk: Talk, asked: Ask) -> str:
     return "All right." if asked in (Ask.BOOKING, Ask.PERSON, Ask.CONFIRM) else ""
 
 
-def _ending(talk: Talk, tools: dict[str, Any], asked: Ask) -> Reply | None:
+def _ending(talk: Talk, facts: Facts, tools: dict[str, Any], asked: Ask) -> Reply | None:
     """Goodbye, or putting the caller through."""
     heard = talk.heard
     if heard is None:
@@ -178,18 +178,17 @@ def _ending(talk: Talk, tools: dict[str, Any], asked: Ask) -> Reply | None:
         return Reply(GOODBYE, "end_call" if "end_call" in tools else "")
     person = Want.PERSON in heard.wants and Want.WHO not in heard.wants
     if person or (asked is Ask.PERSON and Want.YES in heard.wants and not news):
-        return _put_through(talk, tools)
+        return _put_through(talk, facts, tools)
     return None
 
 
-def _put_through(talk: Talk, tools: dict[str, Any]) -> Reply:
+def _put_through(talk: Talk, facts: Facts, tools: dict[str, Any]) -> Reply:
     for name, function in tools.items():
         if "transfer" in name:
             properties = function.get("parameters", {}).get("properties", {})
             arguments = {key: _filler(schema) for key, schema in properties.items()}
             return Reply("I'll put you through to a person. One moment.", name, arguments)
-    question = "Is there anything I can do for you?"
-    return talk.ask(Ask.ELSE, question).after("I'm sorry, I can't put you through from here.")
+    return _onward(talk, facts, tools).after("I'm sorry, I can't put you through from here.")
 
 
 def _filler(schema: dict[str, Any]) -> str | None:

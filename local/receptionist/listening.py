@@ -163,7 +163,7 @@ def _take_time(talk: Talk, heard: Heard) -> None:
         talk.date, talk.date_sure = heard.old_day, True
     if days or (heard.window and Want.LATER not in heard.wants):
         talk.skipped, talk.offered = set(), talk.offered if not days else []
-        if not heard.clock:
+        if heard.window and not heard.clock:
             talk.minutes = None
     if days or heard.clock or heard.services:
         talk.confirmed = talk.confirmed and Want.YES in heard.wants

@@ -442,6 +442,31 @@ async def test_without_a_way_to_transfer_none_is_promised() -> None:
         assert "can't put you through" in await caller.say("let me talk to a human")
 
 
+async def test_a_time_that_was_said_before_the_day_is_kept() -> None:
+    calendar = Calendar()
+    async with call(calendar) as caller:
+        await caller.say("I need an oil change at nine")
+        assert "You're booked" in await caller.say("Friday")
+    assert booked(calendar) == [("oil change", "2026-11-27", "09:00")]
+
+
+async def test_a_service_that_is_not_offered_is_answered_with_those_that_are() -> None:
+    async with call() as caller:
+        assert "What would you like to have done?" in await caller.say("I need a transmission on Friday")
+        heard = await caller.say("tomorrow then")
+        assert "I can book an oil change, a tire rotation" in heard
+        assert "Which would you like?" in heard
+
+
+async def test_asking_for_a_person_in_vain_does_not_lose_the_booking() -> None:
+    calendar = Calendar()
+    async with call(calendar) as caller:
+        await caller.say("an oil change on Friday")
+        await caller.say("can I speak to a manager please")
+        await caller.say("okay then, nine")
+    assert booked(calendar) == [("oil change", "2026-11-27", "09:00")]
+
+
 async def test_muddle_in_the_middle_repeats_the_question_that_is_open() -> None:
     async with call() as caller:
         await caller.say("an oil change on Friday")

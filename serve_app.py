@@ -39,7 +39,6 @@ from engine.messages import CallerContext, CallInfo, Start, ToolRequest, ToolRes
 from engine.session import SessionAway, SessionStore
 from engine.settings import Settings, SettingsError, load_settings
 from engine.vendors import deepgram
-from engine.vendors.openai import ChatModel
 from launcher.environment import exports_message, missing_exports
 
 log = logging.getLogger("serve_app")
@@ -104,6 +103,8 @@ def plain_context(settings: Settings, caller: str = "anonymous") -> CallerContex
 
 async def open_call_runtime(settings: Settings, tools: Any) -> MakeCall:
     """Connects what the CallActors of one host need; they share it. `tools` is the ToolActor pool's handle."""
+    from engine.vendors.openai import ChatModel  # only hosts need it, and importing it takes 0.7 s
+
     telemetry.configure(settings.log_level, json=True)
     store, call_log, model = make_store(settings), make_log(settings), ChatModel(settings)
     context = plain_context(settings)

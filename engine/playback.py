@@ -38,9 +38,12 @@ class _Line:
     asked_at: float = 0.0
     audio_at: float = 0.0
 
+    dropped_bytes: int = 0  # received, never to be sent
+
     @property
     def audio_ms(self) -> float | None:
-        return audio.ms_of(self.sent_bytes + self.held_bytes) if self.whole else None
+        """All of its audio, once that is known; what was dropped counts, or a cut would be out of proportion."""
+        return audio.ms_of(self.sent_bytes + self.held_bytes + self.dropped_bytes) if self.whole else None
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ class PlaybackLedger:
                 line.final_ms = 0.0 if past_a_mark else self._heard_ms(line, now_s)
                 line.state = Playback.DROPPED
                 line.chunks.clear()
-                line.held_bytes = 0
+                line.dropped_bytes, line.held_bytes = line.held_bytes, 0
                 steps.append(self._changed(line, now_s))
         if steps:
             self._quiet_since_s = now_s

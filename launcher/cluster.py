@@ -15,6 +15,7 @@ import httpx2
 from launcher.errors import LaunchError
 
 _POLL_S = 0.1
+_STOP_S = 5.0
 # Nothing of ours is kept there.
 _OBJECT_STORE_BYTES = 100 * 1024 * 1024
 
@@ -113,10 +114,18 @@ def run_application(application: Any) -> None:
 
 
 def stop_serve(run_dir: Path) -> None:
-    """Lets replicas end as they wish (logs written, sockets closed), then ends Serve."""
+    """Lets replicas end as they wish (logs written, sockets closed) for some seconds, then ends Serve.
+
+    An ingress replica waits out the whole draining period, also when it is idle: by now calls have ended or
+    are cut, so it is not waited for.
+    """
     from ray import serve
+    from ray.serve.context import _get_global_client
 
     with _quietly(run_dir):
+        client = _get_global_client(raise_if_no_controller_running=False)
+        if client is not None:
+            client.shutdown(timeout_s=_STOP_S)
         serve.shutdown()  # type: ignore[no-untyped-call]
 
 

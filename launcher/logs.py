@@ -40,7 +40,7 @@ class Follower:
             whole = new[: new.rfind(b"\n") + 1]
             self._offsets[path] = start + len(whole)
             for line in whole.decode(errors="replace").splitlines():
-                yield f"{path.stem} | {line}"
+                yield f"{_short(path)} | {line}"
 
     def _files(self) -> list[Path]:
         ray = self._run_dir / "r"
@@ -51,6 +51,11 @@ class Follower:
             *ray.glob("session_2*/logs/serve/*.log"),
             *ray.glob("session_2*/logs/worker-*.err"),
         ]
+
+
+def _short(path: Path) -> str:
+    """`worker-<node>-<job>-<pid>` says no more than its process id."""
+    return f"worker {path.stem.rpartition('-')[2]}" if path.stem.startswith("worker-") else path.stem
 
 
 def main() -> None:

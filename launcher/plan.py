@@ -55,13 +55,15 @@ def parts_of(settings: Settings, *, haproxy: bool) -> list[Part]:
             f"{settings.llm_model} ({settings.openai_base_url})",
             "receptionist, by rules",
         ),
-        _part(
-            "customers and calendar", plan.postgres, "Postgres (DATABASE_URL)", "Postgres, under .trunkline"
-        ),
-        _part("calls under way", plan.valkey, "Redis (REDIS_URL)", "Valkey, under .trunkline"),
+        Part("customers and calendar", _server("Postgres", "DATABASE_URL", plan.postgres), real=True),
+        Part("calls under way", _server("Valkey", "REDIS_URL", plan.valkey), real=True),
         Part("media path", "HAProxy" if haproxy else "Serve's own proxy", haproxy),
     ]
 
 
 def _part(job: str, local: bool, real_name: str, local_name: str) -> Part:
     return Part(job, local_name if local else real_name, not local)
+
+
+def _server(name: str, variable: str, local: bool) -> str:
+    return f"{name}, started here" if local else f"the server in {variable}"

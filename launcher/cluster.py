@@ -122,6 +122,7 @@ def stop_serve(run_dir: Path) -> None:
     from ray import serve
     from ray.serve.context import _get_global_client
 
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     with _quietly(run_dir):
         client = _get_global_client(raise_if_no_controller_running=False)
         if client is not None:

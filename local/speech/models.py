@@ -19,7 +19,7 @@ class Models:
 
     def recogniser(self, params: ListenParams) -> Recogniser:
         """A recogniser for one listen socket."""
-        return MoonshineRecogniser(self.moonshine)
+        return MoonshineRecogniser(self.moonshine, params.keyterms)
 
     def voice(self, params: SpeakParams) -> Voice:
         """A voice for one speak socket."""

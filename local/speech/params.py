@@ -15,7 +15,7 @@ DEFAULT_ENDPOINTING_MS = 10
 DEFAULT_VOICE = "aura-asteria-en"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Refusal(Exception):
     """A handshake or request turned away: HTTP status, Deepgram's error code, and a sentence."""
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import itertools
+import sys
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.audio import FRAME_BYTES, silence
@@ -25,6 +26,7 @@ def pieces_of(audio: bytes, sizes: list[int]) -> list[bytes]:
     return pieces
 
 
+@settings(deadline=None)  # up to 64,000 feeds of a byte each
 @given(
     text=st.text(max_size=80),
     source=st.integers(0, 2**32 - 1),
@@ -45,6 +47,7 @@ def test_any_text_is_heard_exactly_at_any_alignment(
     assert [frame.last for frame in frames] == [False] * (len(frames) - 1) + [True] * bool(text)
 
 
+@settings(deadline=None)
 @given(text=st.text(min_size=1, max_size=60), data=st.data())
 def test_lost_frames_cost_their_own_characters_only(text: str, data: st.DataObject) -> None:
     audio = mark_audio(text, 7, 0)
@@ -58,6 +61,7 @@ def test_lost_frames_cost_their_own_characters_only(text: str, data: st.DataObje
     assert text_of(heard) == text_of(frame for frame in whole if frame.index not in lost)
 
 
+@settings(deadline=None)
 @given(cut=st.integers(1, FRAME_BYTES - 1), at=st.integers(0, 20))
 def test_samples_lost_inside_a_frame_cost_no_other_frame(cut: int, at: int) -> None:
     audio = mark_audio(SENTENCE, 7, 0)
@@ -68,6 +72,7 @@ def test_samples_lost_inside_a_frame_cost_no_other_frame(cut: int, at: int) -> N
     assert others == [n for n in range(len(audio) // FRAME_BYTES) if n != at]
 
 
+@settings(deadline=None)
 @given(noise=st.binary(max_size=5000))
 def test_noise_says_nothing(noise: bytes) -> None:
     assert MarkReader().feed(noise) == []
@@ -170,3 +175,26 @@ async def test_a_voice_says_its_text_in_unaligned_pieces_and_counts() -> None:
         assert text_of(frames) == SENTENCE
         assert {(frame.source, frame.number) for frame in frames} == {(9, number)}
         assert all(len(piece) % FRAME_BYTES for piece in pieces[:-1])
+
+
+async def test_marks_are_served_by_a_process_that_ends_with_its_parents_pipe() -> None:
+    arguments = ["-m", "simulators.marks", "--with-parent", "--final-s", "0.01"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), 60)
+        port = int(line.removeprefix(b"listening on "))
+        reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), 10)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 200")
+        process.stdin.close()
+        assert await asyncio.wait_for(process.wait(), 30) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -33,6 +33,7 @@ class Utterances:
         self._first = 1  # number of the first that is kept
         self._kept: list[_Open] = []
         self._heard_s: float | None = None
+        self._adopted = False
 
     @property
     def _number(self) -> int:
@@ -96,6 +97,12 @@ class Utterances:
         utterance.ended = True
         return [TurnEnded(number, utterance.text, at=at, spoke_until=utterance.spoke_until)]
 
+    def lost(self) -> None:
+        """The recogniser is gone: its last interim is all that comes of that span, and stays."""
+        if self.pending and self._kept[-1].interim:
+            self._kept[-1].finals.append(self._kept[-1].interim)
+            self._kept[-1].interim = ""
+
     # --- from the conversation
 
     def took(self, number: int) -> None:
@@ -107,8 +114,13 @@ class Utterances:
             self._first = max(self._first, number + 1)
 
     def adopt(self, next_number: int) -> None:
-        """A CallActor knows all before `next_number`; what it doesn't know is numbered from there."""
-        self.took(next_number - 1)
+        """A CallActor knows all before `next_number`; what it doesn't know is numbered from there.
+
+        The first one of this stream may come with the numbers of an earlier stream: it knows nothing of this one's.
+        """
+        if self._adopted:
+            self.took(next_number - 1)
+        self._adopted = True
         self._first = max(self._first, next_number) if self._kept else next_number
 
     def held(self, now_s: float) -> tuple[Utterance, ...]:

@@ -99,7 +99,8 @@ class TurnTaking:
 
     def __init__(self, manners: Manners, now_s: float) -> None:
         self._manners = manners
-        self._noise_words = [tuple(words_of(noise)) for noise in manners.noises]
+        noises = (tuple(words_of(noise)) for noise in manners.noises)
+        self._noise_words = sorted(noises, key=len, reverse=True)  # "i see" before "i"
         self._agent = Agent.QUIET
         self._since_s = now_s  # since when both are quiet, or the agent thinks
         self._asked = 0

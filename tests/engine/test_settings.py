@@ -1,0 +1,114 @@
+"""Settings: read from environment and `.env`; each wrong one gives a sentence that names it."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.settings import Settings, SettingsError, load_settings
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment and a directory without settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_no_setting_is_required() -> None:
+    settings = load_settings()
+    assert settings.port == 8000
+    assert settings.tool_replicas >= 2
+
+
+def test_the_environment_and_the_file_are_read_and_the_environment_wins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("PORT=8111\nDEALERSHIP_NAME=Lakeside\nUNKNOWN=1\n")
+    monkeypatch.setenv("PORT", "8222")
+    settings = load_settings()
+    assert (settings.port, settings.dealership_name) == (8222, "Lakeside")
+
+
+WRONG = [
+    ("PORT", "0"), ("PORT", "65536"), ("PORT", "eighty"),
+    ("BASE_URL", "myhost"), ("BASE_URL", "ftp://myhost"), ("BASE_URL", "https://"),
+    ("STT_ENDPOINTING_MS", "5"), ("STT_ENDPOINTING_MS", "6000"), ("STT_UTTERANCE_END_MS", "999"),
+    ("LLM_TEMPERATURE", "2.5"), ("LLM_TEMPERATURE", "warm"), ("LLM_MAX_TOKENS", "0"),
+    ("LLM_FIRST_TOKEN_S", "0"), ("LLM_REPLY_S", "-1"),
+    ("SESSION_TTL_S", "59"), ("SESSION_WRITE_MS", "1"), ("TOKEN_TTL_S", "1"),
+    ("SYSTEM_PROMPT", "@no-such-file.txt"),
+    ("BARGE_IN_MIN_WORDS", "0"), ("SILENCE_PROMPT_S", "11"), ("SILENCE_PROMPT_S", "0"),
+    ("SILENCE_PROMPTS", "-1"), ("SILENCE_PROMPTS", "6"), ("FILLER_S", "0"), ("MAX_CALL_S", "10"),
+    ("PLAYBACK_LEAD_MS", "20"), ("PLAYBACK_LEAD_MS", "5000"),
+    ("TOOL_TIMEOUT_S", "0"), ("TOOL_CALLS_PER_TURN", "0"), ("TOOL_REPLICAS", "1"), ("TOOL_REPLICAS_MAX", "1"),
+    ("INGRESS_REPLICAS", "0"), ("PLACEMENT", "anywhere"), ("CALLS_PER_HOST", "0"), ("CAPACITY", "0"),
+    ("DRAIN_S", "-1"), ("LOG_LEVEL", "loud"), ("ALLOW_LOCAL", "perhaps"), ("STRICT_STREAM_SIGNATURE", "2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_wrong_value_gives_one_sentence_that_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    [sentence] = str(refused.value).splitlines()
+    assert sentence.startswith(f"{name} ")
+
+
+def test_several_wrong_values_give_a_sentence_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "0")
+    monkeypatch.setenv("CAPACITY", "none")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert [line.split()[0] for line in str(refused.value).splitlines()] == ["PORT", "CAPACITY"]
+
+
+@pytest.mark.parametrize("lone", ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"])
+def test_half_of_twilios_credentials_is_refused(monkeypatch: pytest.MonkeyPatch, lone: str) -> None:
+    monkeypatch.setenv(lone, "AC0123")
+    with pytest.raises(SettingsError, match="TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"):
+        load_settings()
+
+
+def test_more_tools_at_least_than_at_most_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOOL_REPLICAS", "6")
+    with pytest.raises(SettingsError, match="TOOL_REPLICAS_MAX is below TOOL_REPLICAS"):
+        load_settings()
+
+
+def test_every_field_with_a_bound_has_its_wrong_value_here() -> None:
+    bounded = {name.upper() for name, field in Settings.model_fields.items() if field.metadata}
+    assert bounded <= {name for name, _ in WRONG}
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_prompt_is_read_from_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_text("Be brief. ñ", encoding="utf-8")
+    monkeypatch.setenv("SYSTEM_PROMPT", "@prompt.txt")
+    assert load_settings().system_prompt == "Be brief. ñ"
+
+
+def test_a_base_url_loses_its_last_slash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BASE_URL", "https://voice.example.com/")
+    assert load_settings().base_url == "https://voice.example.com"
+
+
+def test_an_empty_temperature_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_TEMPERATURE", "")
+    assert load_settings().llm_temperature is None
+
+
+def test_noises_are_split_and_lower_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKCHANNELS", "Mm-hmm, I see ,,OK")
+    assert load_settings().listener_noises == {"mm-hmm", "i see", "ok"}
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().port = 1

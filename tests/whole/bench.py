@@ -1,0 +1,226 @@
+"""A running app with its vendors and a Twilio around it, and what it has written of its calls."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import asyncpg
+import httpx2
+import msgspec
+import redis.asyncio as redis_async
+from twilio.request_validator import RequestValidator
+
+from crm.vin import check_digit
+from engine.session import SessionStore, Stored
+from launcher.app import RunningApp
+from local.chat import Exchange
+from simulators.caller import Caller, Gap, MarksPerson
+from simulators.model import Answer, Rule, ScriptedCall
+from simulators.twilio import SimCall, SimTwilio
+from simulators.twilio.fields import Identity
+from tests.whole.vendors import CarServer, ModelServer, Speech, caller_of
+
+ACCOUNT, AUTH_TOKEN = "AC" + "1" * 32, "whole-calls-auth-token"
+SARAH, TOM = "+13125550142", "+13125550188"
+LIMIT_S = 30.0
+VOICE = "/api/v1/voice"
+
+Found = TypeVar("Found")
+
+
+async def eventually(
+    look: Callable[[], Awaitable[Found | None]], what: str, timeout_s: float = LIMIT_S
+) -> Found:
+    """Looks until it finds something true; what it finds. Fails with `what` after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := await look()):
+        assert time.monotonic() < deadline, f"{what} did not come in {timeout_s:g} s"
+        await asyncio.sleep(0.03)
+    return found
+
+
+def says(
+    say: str, *calls: ScriptedCall, user: str | None = None, after: str | None = None, **how: Any
+) -> Rule:
+    """A rule of the model's script: what it says and calls, after these words of the user's or this tool."""
+    times, result = how.pop("times", None), how.pop("result", None)
+    answer = Answer(say, calls, **{"first_token_s": 0.05, "gap_s": 0.0, **how})
+    return Rule(answer, user=user, after_tool=after, times=times, result=result)
+
+
+def tool(name: str, /, **arguments: Any) -> ScriptedCall:
+    """A tool that the model calls."""
+    return ScriptedCall(name, arguments)
+
+
+def vin(serial: int) -> str:
+    """A valid VIN of a Honda Accord, another for each serial number: answers are cached by VIN."""
+    unchecked = f"1HGCM82603A{serial:06}"
+    return unchecked[:8] + check_digit(unchecked) + unchecked[9:]
+
+
+@dataclass
+class Talk:
+    """One call from all sides."""
+
+    bench: "Bench"
+    caller: str
+    call: SimCall
+    person: MarksPerson
+    first_exchange: int
+
+    @property
+    def sid(self) -> str:
+        """The call's SID."""
+        return self.call.sid
+
+    async def ended(self, timeout_s: float = 90.0) -> str:
+        """The call's last status; raises what failed in the person's script."""
+        return await self.call.ended(timeout_s)
+
+    def exchanges(self) -> list[Exchange]:
+        """What the model was asked on this call."""
+        asked = self.bench.model.record.exchanges[self.first_exchange :]
+        return [exchange for exchange in asked if caller_of(exchange.request) == self.caller]
+
+    def heard(self) -> list[str]:
+        """The sentences that were played, as far as they were."""
+        return [" ".join(sentence.text.split()) for sentence in self.person.heard.sentences]
+
+    def gaps(self) -> list[Gap]:
+        """Holes in sentences, but for those that come with a stall of this process's own."""
+        stalls = self.call.journal.all("stalled")
+        return [
+            gap for gap in self.person.heard.gaps if not any(abs(gap.at - stall.at) < 1.0 for stall in stalls)
+        ]
+
+
+class Bench:
+    """Everything a test needs; one for all tests."""
+
+    def __init__(self, app: RunningApp, speech: Speech, model: ModelServer, cars: CarServer) -> None:
+        self.app = app
+        self.speech = speech
+        self.model = model
+        self.cars = cars
+        self.twilio = SimTwilio(AUTH_TOKEN, ACCOUNT)  # replaced for each test
+        self.http = httpx2.AsyncClient(base_url=app.url, timeout=LIMIT_S, trust_env=False)
+        self._store = SessionStore(app.settings.redis_url, 3600, 100, 60)
+        self._redis = redis_async.Redis.from_url(app.settings.redis_url)
+        known = {SARAH[-2:], TOM[-2:], "17", "63", "00"}
+        self._numbers = iter(f"+131255501{n:02}" for n in range(100) if f"{n:02}" not in known)
+
+    async def open(self) -> None:
+        """Connects to the app's Postgres."""
+        self._rows = await asyncpg.connect(self.app.settings.database_url, timeout=LIMIT_S)
+        await self._rows.set_type_codec(
+            "jsonb", schema="pg_catalog", encoder=_encoded, decoder=msgspec.json.decode
+        )
+
+    async def close(self) -> None:
+        """Closes what `open` and `__init__` opened."""
+        await self._rows.close(timeout=10)
+        await self._redis.aclose()
+        await self._store.close()
+        await self.http.aclose()
+
+    # --- calls
+
+    def number(self) -> str:
+        """The number of a caller whom nobody knows, never given twice."""
+        return next(self._numbers)
+
+    async def dial(
+        self,
+        script: Callable[[Caller], Awaitable[None]],
+        *rules: Rule,
+        caller: str | None = None,
+        **options: Any,
+    ) -> Talk:
+        """A person calls, and the model answers that number by these rules."""
+        number = caller or self.number()
+        self.model.answers(number, *rules)
+        person = MarksPerson(script)
+        first = len(self.model.record.exchanges)
+        options = {"status_url": f"{self.app.url}{VOICE}/status", "max_s": 90.0, **options}
+        call = await self.twilio.dial(
+            f"{self.app.url}{VOICE}/incoming", caller=number, person=person, **options
+        )
+        return Talk(self, number, call, person, first)
+
+    def ringing(self, caller: str) -> dict[str, str]:
+        """The fields of a voice request, for a call made without `dial`."""
+        return Identity(ACCOUNT, caller, "+13125550100", "TN-Validation-Passed-A").voice("ringing")
+
+    async def post(
+        self, path: str, fields: dict[str, str], *, base: str = "", headers: dict[str, str] | None = None
+    ) -> httpx2.Response:
+        """A webhook as Twilio sends it, signed for `base` (the app's own address if empty)."""
+        url = f"{base or self.app.url}{VOICE}/{path}"
+        signed = {"X-Twilio-Signature": str(RequestValidator(AUTH_TOKEN).compute_signature(url, fields))}
+        return await self.http.post(f"{VOICE}/{path}", data=fields, headers=signed | (headers or {}))
+
+    async def slow_cars(self, delay_s: float, times: int) -> None:
+        """NHTSA takes so long for its next answers."""
+        await self.cars.faults(delay_s=delay_s, times=times)
+
+    # --- what the app wrote
+
+    async def rows(self, statement: str, *arguments: Any) -> list[dict[str, Any]]:
+        """Rows of the app's Postgres."""
+        found = await self._rows.fetch(statement, *arguments, timeout=LIMIT_S)
+        return [dict(row) for row in found]
+
+    async def logged(self, sid: str) -> dict[str, Any]:
+        """The call's line in the call log, once the call is over there."""
+
+        async def look() -> dict[str, Any] | None:
+            found = await self.rows("SELECT * FROM call_log WHERE call = $1", sid)
+            return found[0] if found and found[0]["outcome"] else None
+
+        return await eventually(look, f"the outcome of {sid}")
+
+    async def events(self, sid: str, kind: str) -> list[dict[str, Any]]:
+        """Details of the call's events of one kind, in order."""
+        found = await self.rows(
+            "SELECT detail FROM call_event WHERE call = $1 AND kind = $2 ORDER BY at", sid, kind
+        )
+        return [row["detail"] for row in found]
+
+    async def session(self, sid: str) -> Stored:
+        """The call's session as Redis holds it."""
+        stored = await self._store.read(sid)
+        assert stored is not None, f"no session of {sid}"
+        return stored
+
+    async def ttl_s(self, sid: str) -> int:
+        """How long Redis keeps the session."""
+        return int(await self._redis.ttl(f"call:{sid}"))
+
+    async def exists(self, key: str) -> bool:
+        """Whether Redis has this key."""
+        return bool(await self._redis.exists(key))
+
+    async def live(self) -> list[str]:
+        """The app's live calls."""
+        answer = await self.http.get("/calls")
+        return list(answer.raise_for_status().json()["calls"])
+
+    async def quiet(self) -> None:
+        """Waits until no call is live and no socket to the vendors of speech is open."""
+        left: list[object] = []
+
+        async def look() -> bool:
+            left[:] = [*self.speech.watch.sockets, *await self.live()]
+            return not left
+
+        try:
+            await eventually(look, "the end of all calls and sockets")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: left are {left}") from None
+
+
+def _encoded(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,87 @@
+"""One app for all whole calls: the real stack, with vendors that tests script. It takes 15 to 20 s to start.
+
+Tests and vendors share one event loop, which lives as long as the app, so that the app's pooled connections to the
+vendors outlive a test as they would outlive a call.
+"""
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from engine.settings import load_settings
+from launcher.app import RunningApp, running_app
+from launcher.ports import free_ports
+from simulators.marks import MarksDelays
+from simulators.twilio import SimTwilio
+from tests.whole.bench import ACCOUNT, AUTH_TOKEN, Bench
+from tests.whole.vendors import CarServer, ModelServer, Speech, listening
+
+
+@pytest.fixture(scope="session")
+def listeners() -> Iterator[list[socket.socket]]:
+    """Sockets of speech, the model and NHTSA: bound before the app starts, so that nobody else takes the ports."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(3)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        yield sockets
+
+
+@pytest.fixture(scope="session")
+def app(listeners: list[socket.socket], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    """The app. Its logs stay in pytest's temporary directory."""
+    speech, model, cars = (one.getsockname()[1] for one in listeners)
+    [own] = free_ports(1)
+    settings = load_settings(
+        _env_file=None,
+        port=own,
+        base_url="",
+        database_url="",
+        redis_url="",
+        deepgram_api_key="key",
+        deepgram_base_url=f"http://127.0.0.1:{speech}",
+        openai_api_key="key",
+        openai_base_url=f"http://127.0.0.1:{model}/v1",
+        nhtsa_base_url=f"http://127.0.0.1:{cars}/api/vehicles",
+        twilio_account_sid=ACCOUNT,
+        twilio_auth_token=AUTH_TOKEN,
+        dealership_name="Elm",  # short greetings
+        # Two, although one starts sooner: a call's webhook, stream and stream's end then meet different replicas.
+        ingress_replicas=2,
+        tool_replicas=2,
+        tool_replicas_max=2,  # pids tell replicas apart only while none is added for load
+        tool_calls_per_turn=3,
+        token_ttl_s=5,
+        silence_prompt_s=3.0,
+        silence_prompts=1,
+        max_call_s=120.0,
+    )
+    with running_app(settings, directory=tmp_path_factory.mktemp("whole")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def whole_bench(app: RunningApp, listeners: list[socket.socket]) -> AsyncIterator[Bench]:
+    """The app with its vendors listening."""
+    bench = Bench(app, Speech(), ModelServer(), CarServer())
+    async with (
+        listening(bench.speech.app, listeners[0]),
+        listening(bench.model.app, listeners[1]),
+        listening(bench.cars.app, listeners[2]),
+    ):
+        await bench.open()
+        yield bench
+        await bench.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def bench(whole_bench: Bench) -> AsyncIterator[Bench]:
+    """The bench with a Twilio of the test's own and vendors at their usual pace; quiet when the test is over."""
+    whole_bench.speech.delays = MarksDelays(final_s=0.1, first_audio_s=0.05)
+    async with SimTwilio(AUTH_TOKEN, ACCOUNT) as twilio:
+        whole_bench.twilio = twilio
+        yield whole_bench
+    await whole_bench.quiet()

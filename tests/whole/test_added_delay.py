@@ -1,0 +1,73 @@
+"""What the engine adds to its vendors' own time, measured at the vendors and at the caller's ear."""
+
+import asyncio
+from collections.abc import Callable
+from statistics import median
+
+import pytest
+
+from simulators.caller import Caller
+from simulators.marks import MarksDelays
+from tests.whole.bench import Bench, Talk, says
+
+pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
+
+FINAL_S, FIRST_TOKEN_S, FIRST_AUDIO_S = 0.3, 0.4, 0.2
+TURNS = 5
+REPLY = "Very well. I go on with this for a while, so that you have something to interrupt."
+
+
+def utterance(name: str, turn: int) -> str:
+    """What this caller says in that turn: no interim of it is the beginning of another's."""
+    return f"{name}{turn} please go on"
+
+
+async def impatient_call(bench: Bench, name: str) -> Talk:
+    """A caller who interrupts the greeting and then every answer."""
+
+    async def person(c: Caller) -> None:
+        await c.hears("Thanks for")
+        for turn in range(TURNS):
+            await c.say(utterance(name, turn))
+            await c.hears("Very well. I")
+
+    rules = says(REPLY, user="please go on", first_token_s=FIRST_TOKEN_S)
+    return await bench.dial(person, rules)
+
+
+def added_ms(bench: Bench, talk: Talk, name: str) -> dict[str, list[float]]:
+    """For each turn, by leg, how much later than at once things happened, in milliseconds."""
+    sentences, spoken, clears = talk.person.heard.sentences, *map(talk.call.journal.all, ("spoken", "clear"))
+    asked = [a for a in bench.speech.asked_of(talk.person.heard.sources) if a.text == "Very well."]
+    added: dict[str, list[float]] = {"final to request": [], "sentence to voice": [], "voice to voice": [],
+                                     "interim to clear": []}  # fmt: skip
+    for turn, exchange in enumerate(talk.exchanges()):
+        text = utterance(name, turn)
+        assert exchange.first_s is not None
+        heard_at = next(s.began_at for s in sentences if s.began_at > spoken[turn].at)
+        delays_s = FINAL_S + FIRST_TOKEN_S + FIRST_AUDIO_S
+        added["final to request"].append(exchange.started - bench.speech.final(text).at)
+        added["sentence to voice"].append(asked[turn].at - exchange.started - exchange.first_s)
+        added["voice to voice"].append(heard_at - spoken[turn].at - delays_s)
+        added["interim to clear"].append(clears[turn].at - bench.speech.interim(2, text).at)
+    return {leg: [1000 * value for value in values] for leg, values in added.items()}
+
+
+async def test_the_engine_adds_little_to_its_vendors_delays(
+    bench: Bench, capsys: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]
+) -> None:
+    bench.speech.delays = MarksDelays(final_s=FINAL_S, first_audio_s=FIRST_AUDIO_S)
+    names = ("Alpha", "Bravo")
+
+    talks = await asyncio.gather(*(impatient_call(bench, name) for name in names))
+    await asyncio.gather(*(talk.ended() for talk in talks))
+
+    measured = [added_ms(bench, talk, name) for talk, name in zip(talks, names, strict=True)]
+    added = {leg: sorted(measured[0][leg] + measured[1][leg]) for leg in measured[0]}
+    for leg, values in added.items():
+        line = f"{leg}: p50 {median(values):.1f} ms, worst {values[-1]:.1f} ms of {len(values)}"
+        record_property(leg, line)
+        with capsys.disabled():
+            print(f"\n  {line}", end="")
+    assert all(len(values) == TURNS * len(names) for values in added.values())
+    assert median(added["final to request"]) < 250

@@ -37,6 +37,13 @@ class _Line:
     got_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """The connection's task to its actor: the socket is open."""
+
+    socket: SpeakSocket
+
+
 class TtsActor(Actor):
     """Synthesis for one stream. `open_socket` makes a new, unopened speak socket."""
 
@@ -119,7 +126,7 @@ class TtsActor(Actor):
 
     # --- the vendor
 
-    def _vendor(self, event: AudioCame | FlushDone | ClearDone | Warned | SpeakSocket) -> None:
+    def _vendor(self, event: "AudioCame | FlushDone | ClearDone | Warned | _Opened") -> None:
         self._answered_s = now()
         match event:
             case AudioCame(payload) if not self._clearing and self._asked:
@@ -133,8 +140,8 @@ class TtsActor(Actor):
             case Warned(text):
                 count("tts_warnings")
                 self._disconnected(f"Deepgram warns: {text}")
-            case SpeakSocket():
-                self._socket = event
+            case _Opened(socket):
+                self._socket = socket
                 self._attempt = 0
 
     def _audio(self, line: _Line, payload: bytes) -> None:
@@ -177,7 +184,7 @@ class TtsActor(Actor):
         socket = self._open_socket()
         try:
             await socket.open()
-            self.tell((generation, socket))
+            self.tell((generation, _Opened(socket)))
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._send(socket, commands))
                 both.create_task(self._read(socket, generation))

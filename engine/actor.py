@@ -108,6 +108,7 @@ class Actor:
         task = asyncio.get_running_loop().create_task(watched(), name=f"{self.name}/{name}")
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+        task.add_done_callback(lambda _: job.close())  # cancelled before its first step, it never began
         return task
 
     # --- for everybody

@@ -76,6 +76,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Moves time on by `seconds`."""
         self._virtual_s += max(seconds, 1e-9)
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        with self.held():  # its threads are real
+            await super().shutdown_default_executor()
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Time stands still inside: for real input and output."""

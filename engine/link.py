@@ -245,6 +245,7 @@ class RayLink:
         self._lost = lost
         self._awake = asyncio.Event()
         self._answered_s = now()
+        self._unsure: set[str] = set()  # calls without an outcome: what they carried is to be sent again
         end.wake = self._awake.set
 
     async def run(self) -> None:
@@ -263,29 +264,35 @@ class RayLink:
             await asyncio.gather(*jobs, return_exceptions=True)
 
     async def _deliver(self) -> None:
-        again = False
         while True:
             try:
                 await asyncio.wait_for(self._awake.wait(), BEAT_S)
             except TimeoutError:
                 pass  # a heartbeat: an empty batch
             self._awake.clear()
+            again = bool(self._unsure)
+            self._unsure.discard("deliver")
             if again:
                 self._end.again()
             try:
                 answer = await self._remote.deliver(encode(self._end.take()), again)
             except Unknown:
-                again = True
+                self._unsure.add("deliver")
                 continue
-            again = False
             self._took(answer)
 
     async def _collect(self) -> None:
         while True:
             try:
-                self._took(await self._remote.collect())
+                answer = await self._remote.collect()
             except Unknown:
+                self._unsure.add("collect")
                 await asyncio.sleep(BEAT_S)
+                continue
+            if "collect" in self._unsure:  # it may have taken something until this one sent it home
+                self._unsure = {"deliver"}
+                self._awake.set()
+            self._took(answer)
 
     def _took(self, answer: bytes) -> None:
         self._answered_s = now()

@@ -227,8 +227,12 @@ class PlaybackLedger:
         return self._burst_ms - (now_s - self._burst_s) * 1000
 
     def _behind_ms(self, now_s: float) -> float:
-        """By how much the lead has shrunk since there was room for a chunk; negative: there is none yet."""
-        return self._lead_ms - self._chunk_ms - self._ahead_ms(now_s)
+        """By how much the lead has shrunk since there was room for a chunk; negative: there is none yet.
+
+        Within half a millisecond counts as room: a timer may ring early by a rounding error.
+        """
+        behind_ms = self._lead_ms - self._chunk_ms - self._ahead_ms(now_s)
+        return 0.0 if -0.5 < behind_ms < 0 else behind_ms
 
     def _new_burst(self, now_s: float) -> None:
         for line in [line for _, line in self._unplayed] + list(self._order)[:1]:

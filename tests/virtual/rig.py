@@ -1,0 +1,495 @@
+"""A whole call in virtual time: the real actors, link, turn-taking and session, with scripted vendor events.
+
+What is scripted is what enters and leaves the actors as decoded vendor events: Twilio's frames, Deepgram's results and
+audio, the model's deltas, a tool's answer. Redis is real; virtual time stands still while it answers.
+"""
+
+import asyncio
+import base64
+import itertools
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from actors.call import CallActor, CallPorts
+from actors.stream import StreamActor, StreamPorts
+from actors.toolport import ToolPort
+from engine.actor import Actor, Ref, spawn
+from engine.calllog import CallLog, Entry
+from engine.clock import now
+from engine.host import Calls
+from engine.link import Far, Frame, LinkEnd, decode, encode
+from engine.messages import (
+    CallerContext,
+    CallerGone,
+    CallInfo,
+    MarkEchoed,
+    ModelDelta,
+    ModelDone,
+    Respond,
+    Start,
+    ToolRequest,
+    ToolResult,
+    Usage,
+)
+from engine.record import Store
+from engine.session import SessionStore, Stored, Written
+from engine.settings import Settings
+from engine.vendors.deepgram import AudioCame, ClearDone, FlushDone, GapHeard, Heard, VoiceBegan
+from local.chat import Call, Finish, Text
+from simulators.model import ScriptedModel, load_script
+
+CALL = "CA" + "0" * 32
+CALLER = "+13125550142"
+GREETING = "Hello, this is the garage. How can I help?"
+MS_A_CHARACTER = 60
+_RUN = re.compile(rb"(.)\1*", re.DOTALL)
+
+
+def new_settings(**changes: Any) -> Settings:
+    """Settings of a test, whatever the environment and .env say."""
+    return Settings(_env_file=None, **changes)  # type: ignore[call-arg]
+
+
+class Ear:
+    """Twilio and the caller's ear: plays what it is sent at real time, echoes marks, obeys clear."""
+
+    def __init__(self, tell: Callable[[Any], None]) -> None:
+        self._tell = tell
+        self._free_s = 0.0
+        self._pieces: list[tuple[float, float, bytes]] = []  # from, to, audio
+        self._marks: list[tuple[str, asyncio.TimerHandle]] = []
+        self.clears: list[float] = []
+        self.gone = False
+
+    async def send(self, text: str) -> None:
+        """One text frame of the server's."""
+        message = json.loads(text)
+        if message["event"] == "media":
+            payload = base64.b64decode(message["media"]["payload"])
+            begin = max(self._free_s, now())
+            self._free_s = begin + len(payload) / 8000
+            self._pieces.append((begin, self._free_s, payload))
+        elif message["event"] == "mark":
+            name = message["mark"]["name"]
+            loop = asyncio.get_running_loop()
+            self._marks.append((name, loop.call_at(max(self._free_s, now()), self._echo, name)))
+        else:
+            self.clears.append(now())
+            self._cut()
+            for name, timer in list(self._marks):
+                timer.cancel()
+                self._echo(name)
+
+    def _echo(self, name: str) -> None:
+        self._marks = [(n, timer) for n, timer in self._marks if n != name]
+        if not self.gone:
+            self._tell(MarkEchoed(name))
+
+    def _cut(self) -> None:
+        kept = []
+        for begin, end, payload in self._pieces:
+            if begin < now():
+                kept.append((begin, min(end, now()), payload[: round((now() - begin) * 8000)]))
+        self._pieces = kept
+        self._free_s = now()
+
+    def hang_up(self) -> None:
+        """Nothing more is heard."""
+        self._cut()
+        self.gone = True
+
+    def speaking(self) -> bool:
+        """Whether something is playing."""
+        return self._free_s > now()
+
+    def heard(self, voice: "Voice") -> str:
+        """The characters that were played so far, in order."""
+        played = b"".join(
+            payload[: max(0, round((now() - begin) * 8000))]
+            for begin, _, payload in self._pieces
+            if begin <= now()
+        )
+        return voice.text_of(played)
+
+    def longest_silence_s(self, since_s: float) -> float:
+        """The longest stretch without audio from `since_s` until now."""
+        edges = [since_s, *itertools.chain.from_iterable((b, e) for b, e, _ in self._pieces if e > since_s), now()]
+        return max((b - a for a, b in zip(edges[::2], edges[1::2], strict=True)), default=0.0)
+
+
+class Voice:
+    """Deepgram speak, scripted: audio whose bytes say which character of which sentence they are."""
+
+    def __init__(self, first_audio_s: float = 0.2) -> None:
+        self.first_audio_s = first_audio_s
+        self.said: list[str] = []
+        self.cleared = 0
+        self._alphabet: dict[int, str] = {}
+
+    def audio_of(self, text: str) -> bytes:
+        """mu-law of a sentence, `MS_A_CHARACTER` a character."""
+        for character in text:
+            self._alphabet[ord(character) % 255] = character
+        return b"".join(bytes([ord(character) % 255]) * (8 * MS_A_CHARACTER) for character in text)
+
+    def text_of(self, audio: bytes) -> str:
+        """The characters in audio of this voice; one is heard when half of it is."""
+        out = ""
+        for run in _RUN.finditer(audio):
+            code = run.group()[0]
+            if code != 0xFF:
+                out += self._alphabet[code] * round(len(run.group()) / (8 * MS_A_CHARACTER))
+        return out
+
+    def socket(self) -> Any:
+        """A new, unopened speak socket."""
+        return _SpeakSocket(self)
+
+
+class _Socket:
+    def __init__(self) -> None:
+        self._events: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def open(self) -> None:
+        await asyncio.sleep(0.05)
+
+    async def close(self) -> None:
+        pass
+
+    async def events(self) -> AsyncIterator[Any]:
+        while True:
+            yield await self._events.get()
+
+
+class _SpeakSocket(_Socket):
+    def __init__(self, voice: Voice) -> None:
+        super().__init__()
+        self._voice = voice
+        self._free_s = 0.0
+        self._timers: list[asyncio.TimerHandle] = []
+
+    async def say(self, text: str) -> None:
+        self._voice.said.append(text.strip())
+        loop = asyncio.get_running_loop()
+        audio = self._voice.audio_of(text.strip())
+        at = max(now() + self._voice.first_audio_s, self._free_s)
+        for start in range(0, len(audio), 3001):  # not aligned to frames, ten times real time
+            piece = audio[start : start + 3001]
+            self._timers.append(loop.call_at(at, self._events.put_nowait, AudioCame(piece)))
+            at += len(piece) / 80_000
+        self._timers.append(loop.call_at(at, self._events.put_nowait, FlushDone()))
+        self._free_s = at
+
+    async def clear(self) -> None:
+        self._voice.cleared += 1
+        for timer in self._timers:
+            timer.cancel()
+        self._free_s = now()
+        self._events.put_nowait(ClearDone())
+
+
+class Mouth:
+    """Deepgram listen, scripted: the caller's words as results."""
+
+    def __init__(self, final_s: float = 0.3) -> None:
+        self._final_s = final_s
+        self._sockets: list[_ListenSocket] = []
+
+    def socket(self) -> Any:
+        """A new, unopened listen socket."""
+        self._sockets.append(_ListenSocket())
+        return self._sockets[-1]
+
+    async def say(self, text: str, word_s: float = 0.25) -> None:
+        """Speaks a word at a time; returns when the turn's end has been told."""
+        self._tell(VoiceBegan())
+        words = text.split()
+        for count in range(1, len(words) + 1):
+            await asyncio.sleep(word_s)
+            self._tell(Heard(" ".join(words[:count]), False, False, False, 0.0))
+        await asyncio.sleep(self._final_s)
+        self._tell(Heard(text, True, True, False, 0.0))
+
+    def noise(self) -> None:
+        """Voice activity without words, and the vendor's note that nothing came of it."""
+        self._tell(VoiceBegan())
+        self._tell(GapHeard())
+
+    def _tell(self, event: Any) -> None:
+        self._sockets[-1]._events.put_nowait(event)
+
+
+class _ListenSocket(_Socket):
+    async def send(self, payload: bytes) -> None:
+        pass
+
+    async def keep_alive(self) -> None:
+        pass
+
+    async def finalize(self) -> None:
+        pass
+
+
+class Brain:
+    """The model, scripted by `simulators.model` rules."""
+
+    def __init__(self, rules: list[dict[str, Any]]) -> None:
+        self._scripted = ScriptedModel(load_script({"rules": rules}))
+        self.asked: list[Respond] = []
+        self.cancelled = 0
+
+    async def stream(self, ask: Respond) -> AsyncIterator[ModelDelta | ModelDone]:
+        """One reply."""
+        self.asked.append(ask)
+        calls = 0
+        try:
+            async for piece in self._scripted.reply({"messages": ask.messages, "model": "scripted"}):
+                if isinstance(piece, Text):
+                    yield ModelDelta(ask.request, text=piece.text)
+                elif isinstance(piece, Call):
+                    yield ModelDelta(
+                        ask.request,
+                        tool_index=calls,
+                        tool_id=f"vendor-{calls}",
+                        tool_name=piece.name,
+                        tool_arguments=piece.arguments,
+                    )
+                    calls += 1
+                else:
+                    assert isinstance(piece, Finish)
+            yield ModelDone(ask.request, "tool_calls" if calls else "stop", Usage(100, 64, 10), "scripted")
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled += 1
+            raise
+
+
+class Tools:
+    """The tool pool, scripted: the first run of a key does the work, later ones get its stored result."""
+
+    def __init__(self, took_s: float = 0.5) -> None:
+        self.took_s = took_s
+        self.asked: list[ToolRequest] = []
+        self.done: dict[str, str] = {}
+
+    async def run(self, request: ToolRequest) -> ToolResult:
+        """Runs one tool; work that was begun is finished although nobody waits for it."""
+        self.asked.append(request)
+        if request.key in self.done:
+            return ToolResult(request.key, True, self.done[request.key], replayed=True)
+        return await asyncio.shield(asyncio.ensure_future(self._work(request)))
+
+    async def _work(self, request: ToolRequest) -> ToolResult:
+        await asyncio.sleep(self.took_s)
+        self.done.setdefault(request.key, json.dumps({"done": request.tool}))
+        return ToolResult(request.key, True, self.done[request.key])
+
+
+class Log(CallLog):
+    """A call log that keeps its entries."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def write(self, entry: Entry) -> None:
+        self.entries.append(entry)
+
+    def of(self, kind: type) -> list[Any]:
+        """The entries of one kind."""
+        return [entry for entry in self.entries if isinstance(entry, kind)]
+
+
+class AwayStore:
+    """A store whose writes can be made to fail, as they do when Redis is away."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.away = False
+
+    async def take(self, call: str, last_epoch: int) -> Stored:
+        return await self._store.take(call, last_epoch)
+
+    async def write(self, call: str, epoch: int, fields: dict[str, bytes]) -> Written:
+        return Written.AWAY if self.away else await self._store.write(call, epoch, fields)
+
+
+@dataclass
+class _Spot:
+    """One CallHost of the rig."""
+
+    near: LinkEnd
+    far: LinkEnd
+    calls: Calls
+    lost: Callable[[str], None] | None = None
+
+
+@dataclass
+class LocalPlacement:
+    """A call on a host of the rig."""
+
+    call: Ref
+    leave: Callable[[], None]
+
+
+@dataclass
+class Rig:
+    """One call's world. Make it inside `run_virtual`; `await open()` starts the stream."""
+
+    redis_url: str
+    rules: list[dict[str, Any]]
+    settings: Settings = field(default_factory=new_settings)
+    stream_sid: str = "MZ1"
+    tools: Tools = field(default_factory=Tools)
+    voice: Voice = field(default_factory=Voice)
+    mouth: Mouth = field(default_factory=Mouth)
+    log: Log = field(default_factory=Log)
+    greeting: str = GREETING
+    observe: Callable[[Start, CallPorts], CallPorts] | None = None
+
+    def __post_init__(self) -> None:
+        self.sessions = SessionStore(self.redis_url, 3600, 2000, 60)
+        self.store = AwayStore(self.sessions)
+        self.brain = Brain(self.rules)
+        self.spots: list[_Spot] = []
+        self.actors: list[CallActor] = []
+        self.closed = asyncio.Event()
+        self.stream: StreamActor | None = None
+
+    async def open(self) -> None:
+        """The caller's stream begins."""
+        info = CallInfo(CALL, CALLER, "+13125550100", True, 0.0)
+        self.ear = Ear(lambda message: self.stream.tell(message) if self.stream else None)
+        ports = StreamPorts(
+            send=self.ear.send,
+            close=self._close,
+            gave_up=self.sessions.gave_up,
+            hosts=self,
+            listen=self.mouth.socket,
+            speak=self.voice.socket,
+        )
+        self.stream = StreamActor(info, self.stream_sid, ports, self.settings)
+        spawn(self.stream, "stream")
+
+    async def _close(self) -> None:
+        self.closed.set()
+        assert self.stream is not None
+        self.ear.hang_up()
+        self.stream.tell(CallerGone("dropped"))
+
+    async def hang_up(self, why: str = "stop") -> None:
+        """The caller hangs up (or the stream is `dropped`); waits until the call is over."""
+        assert self.stream is not None
+        self.ear.hang_up()
+        self.stream.tell(CallerGone(why))
+        await self.stream.ended()
+
+    async def close(self) -> None:
+        """Ends what still runs."""
+        if self.stream is not None:
+            await self.stream.kill()
+        for spot in self.spots:
+            await spot.calls.kill()
+        await self.sessions.close()
+
+    # --- waiting, in virtual time
+
+    async def until(self, condition: Callable[[], bool], limit_s: float = 60.0) -> None:
+        """Lets virtual time pass until `condition` holds. Raises TimeoutError."""
+        async with asyncio.timeout(limit_s):
+            while not condition():
+                await asyncio.sleep(0.02)
+
+    async def hears(self, words: str, limit_s: float = 60.0) -> None:
+        """Until the caller has heard these words."""
+        try:
+            await self.until(lambda: words in self.heard, limit_s)
+        except TimeoutError:
+            raise AssertionError(f"{words!r} was not heard, but {self.heard!r}") from None
+
+    async def quiet(self, limit_s: float = 60.0) -> None:
+        """Until the agent has fallen silent."""
+        await self.until(lambda: not self.ear.speaking(), limit_s)
+
+    @property
+    def heard(self) -> str:
+        """What the caller has heard so far."""
+        return self.ear.heard(self.voice)
+
+    # --- hosts
+
+    async def place(
+        self, start: Start, receive: Callable[[str, Any], None], lost: Callable[[str], None]
+    ) -> LocalPlacement:
+        """`actors.stream.Placer`, in this process: each attempt gets a host of its own."""
+        near = LinkEnd()
+        far = LinkEnd(lambda frame: calls.announced(frame))
+        calls = Calls(far, self._make_call)
+        _join(near, far)
+        spawn(calls, "calls")
+        spot = _Spot(near, far, calls, lost)
+        self.spots.append(spot)
+        near.open(start.info.call, start.stream, receive)
+        near.announce(Frame(start.info.call, start.stream, 0, 0, "host", start))
+        return LocalPlacement(Far(near, start.info.call, "call"), lambda: near.close(start.info.call))
+
+    def _make_call(self, start: Start, ref: Callable[[str], Ref]) -> Actor:
+        def port(call: Ref) -> Ref:
+            assert isinstance(call, CallActor)
+            return call.spawn(ToolPort(self.tools.run, self.settings.tool_timeout_s, call), "tools")
+
+        ports = CallPorts(
+            stream=ref("stream"),
+            media=ref("media"),
+            stt=ref("stt"),
+            store=self.store,
+            model=self.brain,
+            log=self.log,
+            tools=port,
+            specs=(),
+            context=CallerContext(self.greeting, "You answer a garage's telephone."),
+        )
+        actor = CallActor(start, self.observe(start, ports) if self.observe else ports, self.settings)
+        self.actors.append(actor)
+        return actor
+
+    async def crash(self) -> None:
+        """The host of the call is gone with all that it held, as after kill -9; the link tells 8 ms later."""
+        spot = self.spots[-1]
+        spot.near.wake = spot.far.wake = lambda: None
+        await self.actors[-1].kill()
+        await asyncio.sleep(0.008)
+        assert spot.lost is not None
+        spot.lost("ActorDiedError")
+
+    def partition(self) -> CallActor:
+        """The link breaks while the CallActor lives on: the stream looks for another."""
+        spot, actor = self.spots[-1], self.actors[-1]
+        assert spot.lost is not None
+        spot.lost("TimeoutError: no answer for 750 ms")
+        return actor
+
+
+def _join(near: LinkEnd, far: LinkEnd) -> None:
+    """A link inside this process: every batch is encoded and decoded, and takes a turn of the loop."""
+
+    def pump(here: LinkEnd, there: LinkEnd) -> Callable[[], None]:
+        def move() -> None:
+            if here.pending:
+                there.apply(decode(encode(here.take())))
+                if there.pending:
+                    there.wake()
+
+        return lambda: (asyncio.get_running_loop().call_soon(move), None)[1]
+
+    near.wake, far.wake = pump(near, far), pump(far, near)
+
+
+async def with_rig(rig: Rig, story: Callable[[Rig], Awaitable[None]]) -> None:
+    """Runs a story in a rig and cleans up."""
+    try:
+        await rig.open()
+        await story(rig)
+    finally:
+        await rig.close()

@@ -113,6 +113,25 @@ async def test_words_are_heard_while_the_caller_still_speaks() -> None:
     assert len(starts) == 1  # an interim is replaced by the next one with the same start
 
 
+async def test_words_are_not_lost_when_the_stream_is_closed_in_the_middle_of_speech() -> None:
+    async with speech_process() as (_, port):
+        client = client_of(port)
+        audio = (await as_caller(client, "I'd like to book an oil change.")).rstrip(silence(1))
+        words = words_of(await listen(client, silence(600) + audio, frame_s=0.02))
+    assert words[-1] == "change"
+
+
+async def test_a_second_sentence_does_not_repeat_the_first() -> None:
+    async with speech_process() as (_, port):
+        client = client_of(port)
+        first = await as_caller(client, "I'd like to book an oil change.")
+        second = await as_caller(client, "Can I come in on Thursday?")
+        audio = silence(600) + first + silence(300) + second + silence(1200)
+        words = words_of(await listen(client, audio))
+    assert words.count("change") <= 1
+    assert words[-6:] == ["can", "i", "come", "in", "on", "thursday"]
+
+
 async def test_silence_and_noise_say_nothing() -> None:
     noise = random.Random(7)
     table = encode_table()

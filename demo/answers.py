@@ -1,0 +1,89 @@
+"""What the caller says to what was heard: rules over the heard words and the wish. Pure."""
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+
+from crm.seed import SERVICES
+from demo.scenario import Scenario
+from local.receptionist.dates import find_days
+from local.receptionist.services import find_services
+from local.receptionist.times import find_times
+from local.receptionist.words import words_of
+
+_NAMES = [name for name, _, _ in SERVICES]
+
+
+@dataclass(frozen=True)
+class Move:
+    """The caller's next words. `text` "" means: say nothing, go on listening. `last`: a goodbye."""
+
+    text: str = ""
+    last: bool = False
+
+
+LISTEN = Move()
+
+
+def lists_times(heard: str, today: dt.date) -> bool:
+    """Whether the agent has begun to list times: the moment to interrupt."""
+    words = words_of(heard)
+    return bool(find_days(words, today)) and "have" in words
+
+
+class Answers:
+    """Answers until the wish is fulfilled; says it otherwise each time it has to be said again."""
+
+    def __init__(self, wish: Scenario, today: dt.date) -> None:
+        self._wish = wish
+        self._today = today
+        self._restated = 0
+        self.booked = False
+
+    def restate(self) -> Move:
+        """The whole wish, in the next wording."""
+        texts = self._wish.restate
+        self._restated += 1
+        return Move(texts[(self._restated - 1) % len(texts)])
+
+    def to(self, heard: str) -> Move:
+        """The answer to one turn of the agent's, as it was heard."""
+        text = heard.lower()
+        wish = self._wish
+        if _says(text, "booked for", "book for", "booked in", "moved to", "now on"):
+            self.booked = not self._differs(heard)
+            if not self.booked:
+                return Move(f"No, please change it to {wish.day} at {wish.time}.")
+        if self.booked and _says(text, "anything else", "booked", "help you"):
+            return Move(wish.bye, last=True)
+        if _says(text, "shall i", "is that right", "should i"):
+            return Move("No. " + self.restate().text) if self._differs(heard) else Move("Yes, please.")
+        if _says(text, "what day", "which day", "other day"):
+            return Move(f"{wish.day[:1].upper()}{wish.day[1:]}, please.")
+        if _says(text, "like to have done", "which service", "do you mean", "i can book"):
+            return Move(f"{wish.service[:1].upper()}{wish.service[1:]}, please.")
+        if _says(text, "which would you", "would that suit", "which one", "i have"):
+            return Move(wish.choose)
+        if _says(text, "still there"):
+            return Move("Yes, I'm here. " + self.restate().text)
+        return self.restate() if "?" in text or _says(text, "sorry", "didn't") else LISTEN
+
+    def _differs(self, heard: str) -> bool:
+        """Whether a service, day or time was named that is not the wish. What was not caught is no sign."""
+        words, at = words_of(heard), self._wish.starts_at
+        services = [match.name for match in find_services(words, _NAMES) if match.sure]
+        days = find_days(words, self._today)
+        dated = {place for day in days for place in range(day.start, day.end)}
+        clocks, _ = find_times(words, dated, True)
+        minutes = at.hour * 60 + at.minute
+        return (
+            any(name != self._wish.service for name in services)
+            or any(day.date != at.date() for day in days if day.sure)
+            or any(clock.minutes != minutes for clock in clocks if clock.sure)
+        )
+
+
+def _says(text: str, *phrases: str) -> bool:
+    plain = re.sub(r"[^\w\s']", " ", text)
+    plain = " ".join(plain.split())
+    return any(phrase in plain for phrase in phrases)

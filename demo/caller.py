@@ -1,0 +1,151 @@
+"""The caller: waits, hears, speaks, interrupts. What they say follows from what they heard."""
+
+import datetime as dt
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+
+from demo.answers import LISTEN, Answers, lists_times
+from demo.scenario import Scenario
+from demo.voice import Ear, Mouth, silent_lead_s
+from simulators.twilio import CallEvent, CallOver, Line
+
+PAUSE_S = 0.6  # silence after which the caller takes the agent's turn for over
+PATIENCE_S = 8.0  # after which the caller says it again
+GREETING_S = 20.0
+ENOUGH = 12  # turns after which the caller gives up
+# Sound of which no words come for this long is taken for no words at all.
+_WORDLESS_S = 3.0
+_ENDS_S = 30.0
+_MUTE_S = 90.0
+
+
+class Stage(StrEnum):
+    """How far the caller got, for whoever wants to know why a call failed."""
+
+    GREETED = "heard the greeting"
+    ASKED = "asked for times"
+    INTERRUPTED = "interrupted the agent"
+    BOOKED = "heard that it is booked"
+    GOODBYE = "said goodbye"
+
+
+@dataclass
+class Interruption:
+    """When the caller's voice first sounded over the agent's, and when the agent was silent. Monotonic, 0: not."""
+
+    began_at: float = 0.0
+    cleared_at: float = 0.0
+    silent_at: float = 0.0
+
+    @property
+    def took_ms(self) -> float | None:
+        """From the first sound to silence; None if the agent was not interrupted."""
+        return (self.silent_at - self.began_at) * 1000 if self.began_at and self.silent_at else None
+
+
+class Caller:
+    """A person for `SimTwilio.dial`, with a wish, or mute."""
+
+    def __init__(self, wish: Scenario, mouth: Mouth, ear: Ear, today: dt.date, *, mute: bool) -> None:
+        self._wish = wish
+        self._mouth = mouth
+        self._ear = ear
+        self._today = today
+        self._mute = mute
+        self._answers = Answers(wish, today)
+        self.stages: list[Stage] = []
+        self.turns: list[tuple[str, str]] = []  # what was heard, and what was said to it
+        self.interruption = Interruption()
+
+    async def __call__(self, line: Line) -> None:
+        """The person of one call."""
+        line.on_frame(self._ear.hear)
+        line.on_frame(self._note_silence)
+        line.journal.on_event(self._note_clear)
+        if self._mute:
+            await line.ended(_MUTE_S)
+            return
+        try:
+            await self._converse(line)
+        except CallOver:
+            return  # the agent hung up; whether that was right is for the report
+
+    async def _converse(self, line: Line) -> None:
+        await line.journal.until(self._over, GREETING_S, "a greeting")
+        self.stages.append(Stage.GREETED)
+        await self._say(line, self._wish.ask)
+        self.stages.append(Stage.ASKED)
+        choose = await self._mouth.sound_of(self._wish.choose)  # ready before the moment comes
+        await self._mouth.sound_of(self._wish.bye)
+        if await self._listing(line):
+            self.interruption.began_at = time.monotonic() + silent_lead_s(choose)
+            await self._say(line, self._wish.choose)
+            self.stages.append(Stage.INTERRUPTED)
+        for _ in range(ENOUGH):
+            if await self._answer(line):
+                self.stages.append(Stage.GOODBYE)
+                await line.ended(_ENDS_S)
+                return
+
+    async def _answer(self, line: Line) -> bool:
+        """Hears the agent out and answers; True after a goodbye."""
+        heard, move = "", LISTEN
+        while move is LISTEN:
+            try:
+                await line.journal.until(
+                    lambda than=heard: self._over() and self._ear.text != than, PATIENCE_S, ""
+                )
+            except TimeoutError:
+                move = self._answers.restate()
+                break
+            heard = self._ear.text
+            move = self._answers.to(heard)
+        if self._answers.booked and Stage.BOOKED not in self.stages:
+            self.stages.append(Stage.BOOKED)
+        await self._say(line, move.text)
+        return move.last
+
+    async def _listing(self, line: Line) -> bool:
+        """True as soon as the agent lists times and still speaks; False when it is silent, whatever it said."""
+
+        def begun() -> bool:
+            return self._ear.silent_s == 0 and lists_times(self._ear.text, self._today)
+
+        over = False
+
+        def settled() -> bool:
+            nonlocal over
+            over = self._over() and "?" in self._ear.text
+            return begun() or over
+
+        try:
+            await line.journal.until(settled, GREETING_S, "an answer to the question")
+        except TimeoutError:
+            return False
+        return not over
+
+    async def _say(self, line: Line, text: str) -> None:
+        sound = await self._mouth.sound_of(text)
+        self.turns.append((self._ear.text, text))
+        line.journal.note("says", text=text)
+        await line.say_audio(sound)
+        self._ear.forget()
+
+    def _over(self) -> bool:
+        """The agent has said something, and is silent now."""
+        ear = self._ear
+        if not ear.sounded or ear.silent_s < PAUSE_S:
+            return False
+        return (ear.settled and bool(ear.text)) or ear.silent_s >= _WORDLESS_S
+
+    def _note_clear(self, event: CallEvent) -> None:
+        if event.kind == "clear":
+            self._ear.forget()  # what was cut off is no answer
+            if self.interruption.began_at and not self.interruption.cleared_at:
+                self.interruption.cleared_at = event.at
+
+    def _note_silence(self, frame: bytes, at: float) -> None:
+        interruption = self.interruption
+        if interruption.cleared_at and not interruption.silent_at and self._ear.silent_s > 0:
+            interruption.silent_at = at

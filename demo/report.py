@@ -1,0 +1,153 @@
+"""What is left of the call in Postgres, and whether it is what was wished for."""
+
+import asyncio
+import datetime as dt
+import statistics
+from dataclasses import dataclass, field
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from demo.scenario import Scenario
+from engine.calllog import Leg
+
+CONNECT_S = 10.0
+LOGGED_S = 15.0
+_LOOK_S = 0.1
+
+SPEECH = "first_sentence_to_first_audio"
+INTERRUPTION = "interruption"
+
+
+@dataclass(frozen=True)
+class LegShown:
+    """One line of the table; `target_ms` None: users were promised nothing."""
+
+    name: str
+    what: str
+    target_ms: float | None = None
+
+
+LEGS = (
+    LegShown(Leg.FINAL_TO_REQUEST, "caller's final transcript -> model asked", 800),
+    LegShown(Leg.FIRST_TOKEN, "model asked -> its first token"),
+    LegShown(SPEECH, "model's first sentence -> first byte of speech", 500),
+    LegShown(Leg.AUDIO_TO_CALLER, "first byte of speech -> sent to the caller"),
+    LegShown(Leg.VOICE_TO_VOICE, "caller's last word -> agent is heard (end to end)", 2000),
+    LegShown(Leg.INTERIM_TO_CLEAR, "barge-in: interim that interrupts -> clear sent", 200),
+    LegShown(INTERRUPTION, "barge-in at the caller's line: first sound -> silence"),
+    LegShown(Leg.TOOL, "tool asked -> answered"),
+    LegShown(Leg.GREETING, "stream up -> first frame of the greeting"),
+)
+
+
+@dataclass(frozen=True)
+class Booking:
+    """An appointment as it stands in Postgres; times in the dealership's zone."""
+
+    service: str
+    starts_at: dt.datetime
+    phone: str | None
+    name: str | None
+    vehicle: str | None
+    bay: int
+    status: str
+
+    def __str__(self) -> str:
+        what = f"{self.service} on {self.starts_at:%A %Y-%m-%d} at {self.starts_at:%H:%M}"
+        return f"{what}, {self.vehicle or 'no car named'}, bay {self.bay}, for {self.name} ({self.status})"
+
+
+@dataclass
+class Record:
+    """What Postgres holds of the call."""
+
+    outcome: str | None = None
+    bookings: list[Booking] = field(default_factory=list)
+    legs: dict[str, list[float]] = field(default_factory=dict)
+    agent_said: list[str] = field(default_factory=list)
+    caller_said: list[str] = field(default_factory=list)
+    interruptions: int = 0
+
+
+async def read_record(database_url: str, call: str, zone: ZoneInfo) -> Record:
+    """Waits until the call's log is finished, then reads it. A log that never is leaves `outcome` None."""
+    database = await asyncpg.connect(_plain(database_url), timeout=CONNECT_S)
+    try:
+        record = Record()
+        await _finished(database, call, record)
+        record.bookings = [
+            Booking(**{**dict(row), "starts_at": row["starts_at"].astimezone(zone)})
+            for row in await database.fetch(
+                "SELECT service, starts_at, phone, name, vehicle, bay, status FROM appointment ORDER BY id"
+            )
+        ]
+        record.legs = _legs(
+            await database.fetch("SELECT turn, name, value_ms FROM call_metric WHERE call = $1", call)
+        )
+        for row in await database.fetch(
+            'SELECT speaker, text FROM call_transcript WHERE call = $1 ORDER BY turn, "index"', call
+        ):
+            (record.agent_said if row["speaker"] == "agent" else record.caller_said).append(row["text"])
+        return record
+    finally:
+        await database.close(timeout=CONNECT_S)
+
+
+async def _finished(database: Any, call: str, record: Record) -> None:
+    try:
+        async with asyncio.timeout(LOGGED_S):
+            while True:
+                row = await database.fetchrow(
+                    "SELECT outcome, interruptions FROM call_log WHERE call = $1 AND ended_at IS NOT NULL",
+                    call,
+                )
+                if row is not None:
+                    record.outcome, record.interruptions = row["outcome"], row["interruptions"] or 0
+                    return
+                await asyncio.sleep(_LOOK_S)
+    except TimeoutError:
+        return  # the verdict says that the log has no end
+
+
+def _legs(rows: list[Any]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    by_turn: dict[int, dict[str, float]] = {}
+    for row in rows:
+        found.setdefault(row["name"], []).append(row["value_ms"])
+        by_turn.setdefault(row["turn"], {})[row["name"]] = row["value_ms"]
+    sums = [
+        legs[Leg.FIRST_SENTENCE_TO_TTS] + legs[Leg.TTS_FIRST_AUDIO]
+        for legs in by_turn.values()
+        if Leg.FIRST_SENTENCE_TO_TTS in legs and Leg.TTS_FIRST_AUDIO in legs
+    ]
+    return {**found, SPEECH: sums} if sums else found
+
+
+def median_and_worst(values: list[float]) -> tuple[float, float]:
+    """Both in the unit of the values."""
+    return statistics.median(values), max(values)
+
+
+def fault(record: Record, wish: Scenario, phone: str, *, mute: bool) -> str:
+    """What is wrong with the booking, in a sentence; "" if it is exactly what was wished for."""
+    there = "; ".join(map(str, record.bookings)) or "no appointment"
+    if mute:
+        return (
+            f"The caller said nothing, so there should be no appointment, but there is: {there}."
+            if record.bookings
+            else ""
+        )
+    right = [
+        b
+        for b in record.bookings
+        if (b.service, b.starts_at, b.phone, b.status) == (wish.service, wish.starts_at, phone, "booked")
+    ]
+    if len(record.bookings) == 1 and right:
+        return ""
+    return f"Expected exactly {wish.wish}, but Postgres holds: {there}."
+
+
+def _plain(url: str) -> str:
+    return url.replace("postgresql+asyncpg://", "postgresql://", 1)

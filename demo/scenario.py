@@ -1,0 +1,118 @@
+"""What the caller wants and how they put it: a seed in, a wish and its wordings out. Pure.
+
+A seed gives the same wish on the same day; the days on offer move with the calendar. Every wish is a slot
+that the dealership's own rules call open, at least a day ahead.
+"""
+
+import datetime as dt
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from crm.booking import open_slots
+from crm.seed import SERVICES
+from local.receptionist import speech
+
+DAYS_AHEAD = 14
+# Around midnight "tomorrow" could mean another day when the call comes through.
+_LATE = dt.time(23, 45)
+
+_ASK = (
+    "What times do you have on {day} for {service}?",
+    "I need {service}. What times do you have on {day}?",
+    "Do you have any openings on {day} for {service}?",
+    "I would like to book {service}. What times are free on {day}?",
+    "When could I come in on {day} for {service}?",
+)
+_CHOOSE = (
+    "Can I come at {time}, please?",
+    "I would like to come at {time}, please.",
+    "Could you book me in at {time}, please?",
+    "Let's make it {time}, please.",
+    "Could I have the one at {time}, please?",
+)
+_RESTATE = (
+    "I would like to book {service} on {day} at {time}, please.",
+    "Please book {service} for {day} at {time}.",
+    "I need {service} on {day} at {time}.",
+)
+_BYE = (
+    "No, that's all. Thank you, goodbye.",
+    "No, thank you. That's everything. Goodbye.",
+    "That will be all, thank you. Goodbye.",
+    "No, thanks. Have a nice day. Goodbye.",
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A wish and the words for it. `starts_at` is aware, in the dealership's zone."""
+
+    seed: int
+    service: str
+    minutes: int
+    starts_at: dt.datetime
+    day: str
+    ask: str
+    choose: str
+    restate: tuple[str, ...]
+    bye: str
+
+    @property
+    def time(self) -> str:
+        """The wanted time as it is spoken: "ten thirty", "nine o'clock"."""
+        return _spoken_time(self.starts_at)
+
+    @property
+    def wish(self) -> str:
+        """One line for people."""
+        return f"{speech.one_of(self.service)} on {self.starts_at:%A %Y-%m-%d} at {self.starts_at:%H:%M}"
+
+
+def scenario(seed: int, now: dt.datetime, zone: ZoneInfo) -> Scenario:
+    """The wish of this seed, for a call made at `now` (aware)."""
+    now = now.astimezone(zone)
+    dice = random.Random(seed)
+    service, minutes, _ = dice.choice(SERVICES)
+    day = dice.choice(_open_days(now, minutes, zone))
+    starts_at = dice.choice(open_slots(day, minutes, (), now, zone))
+    spoken_day = dice.choice(day_forms(day, now))
+    words = {"service": speech.one_of(service), "day": spoken_day, "time": _spoken_time(starts_at)}
+    return Scenario(
+        seed=seed,
+        service=service,
+        minutes=minutes,
+        starts_at=starts_at,
+        day=spoken_day,
+        ask=_worded(dice.choice(_ASK), words),
+        choose=_worded(dice.choice(_CHOOSE), words),
+        restate=tuple(_worded(text, words) for text in dice.sample(_RESTATE, len(_RESTATE))),
+        bye=dice.choice(_BYE),
+    )
+
+
+def day_forms(day: dt.date, now: dt.datetime) -> Sequence[str]:
+    """The ways to name a day; the weekday alone only where it can mean no other."""
+    forms = [speech.day(day), speech.day(day).partition(", ")[2]]
+    ahead = (day - now.date()).days
+    if now.time() < _LATE:
+        if ahead == 1:
+            forms.append("tomorrow")
+        if 1 <= ahead <= 6:
+            forms.append(f"{day:%A}")
+    return forms
+
+
+def _open_days(now: dt.datetime, minutes: int, zone: ZoneInfo) -> list[dt.date]:
+    days = [now.date() + dt.timedelta(days=ahead) for ahead in range(1, DAYS_AHEAD + 1)]
+    return [day for day in days if open_slots(day, minutes, (), now, zone)]
+
+
+def _spoken_time(at: dt.datetime) -> str:
+    return speech.clock(at.hour * 60 + at.minute)
+
+
+def _worded(template: str, words: dict[str, str]) -> str:
+    text = template.format(**words)
+    return text.replace(" on tomorrow", " tomorrow")

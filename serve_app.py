@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -25,6 +26,7 @@ from starlette.websockets import WebSocket
 
 from actors.call import CallActor, CallPorts
 from actors.stream import StreamActor, StreamPorts
+from actors.taping import make_taped_call
 from actors.tool import ToolActor
 from actors.toolport import ToolPort, Unanswered
 from crm import prompt
@@ -133,6 +135,8 @@ async def open_call_runtime(settings: Settings, tools: Any) -> MakeCall:
             specs=specs,
             context=context,
         )
+        if settings.tape_dir:
+            return make_taped_call(start, ports, settings, Path(settings.tape_dir))
         return CallActor(start, ports, settings)
 
     return make_call

@@ -29,6 +29,7 @@ from engine.calllog import CallLog, Outcome, Speaker
 from engine.clock import now, wall
 from engine.history import (
     GO_ON,
+    NOT_THE_MODEL,
     Called,
     Cause,
     ReplyDone,
@@ -112,7 +113,6 @@ class CallPorts:
     tools: Callable[[Ref], Ref]
     specs: tuple[ToolSpec, ...]
     context: CallerContext  # where the session has none
-    observe_model: Callable[[Any], None] | None = None
 
 
 @dataclass
@@ -151,7 +151,7 @@ class CallActor(Actor):
         self._record = CallRecord(self._ports.store, self._call, self._stored)
         self._context = self._stored.context or self._ports.context
         self._legs = Legs(self._ports.log, self._call)
-        self._llm = self.spawn(LlmActor(self._ports.model, self, self._ports.observe_model), "llm")
+        self._llm = self.spawn(LlmActor(self._ports.model, self), "llm")
         self._tools = self._ports.tools(self)
         schemas = (*self._ports.specs, *engine_verbs(bool(self._settings.transfer_number)))
         self._schemas = [tool_schema(spec) for spec in schemas]
@@ -437,7 +437,7 @@ class CallActor(Actor):
     async def _fill(self) -> None:
         if self._reply is not None:
             count("fillers")
-            await self._say(self._reply.turn, [phrases.FILLER], self._reply.request)
+            await self._say(self._reply.turn, [phrases.FILLER], NOT_THE_MODEL)
 
     async def _reply_over(self, over: ReplyEnded | ReplyFailed) -> None:
         record, reply = self._record, self._reply

@@ -6,7 +6,7 @@ Tells: Call      Sentence, ToolCalls, ReplyEnded, ReplyFailed
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from engine.actor import Actor, Ref
@@ -64,11 +64,10 @@ class _Reply:
 class LlmActor(Actor):
     """Asks the model, one request at a time."""
 
-    def __init__(self, model: Model, call: Ref, observe_model: Callable[[Any], None] | None = None) -> None:
+    def __init__(self, model: Model, call: Ref) -> None:
         super().__init__()
         self._model = model
         self._call = call
-        self._observe_model = observe_model
         self._reply: _Reply | None = None
         self._streaming: asyncio.Task[None] | None = None
 
@@ -93,8 +92,6 @@ class LlmActor(Actor):
         pieces = self._model.stream(ask)
         try:
             async for piece in pieces:
-                if self._observe_model is not None:
-                    self._observe_model(piece)
                 self.tell(piece)
         finally:
             close = getattr(pieces, "aclose", None)

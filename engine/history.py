@@ -15,6 +15,7 @@ from engine.messages import Playback, ToolCall, Usage
 MS_A_CHARACTER = (
     65.0  # speech of about 15 characters a second, where synthesis was cut before its length was known
 )
+NOT_THE_MODEL = -1  # the `request` of a sentence that the engine put into a reply by itself
 GO_ON = "Go on after the words you have just said. Do not repeat them, and do not greet again."
 
 
@@ -125,13 +126,14 @@ def unanswered(items: list[AnyItem], turn: int) -> list[ToolCall]:
 def model_messages(items: list[AnyItem]) -> list[dict[str, Any]]:
     """The history as chat messages. Every tool call is answered right after it, as the API demands.
 
-    Sentences and calls of one request make one assistant message; a request of which nothing was heard and that
-    called nothing makes none.
+    What the model said in one turn, up to its calls, is one assistant message, even when a request was broken off
+    and another went on after it; what the engine put in by itself is another. A reply of which nothing was heard
+    and that called nothing makes none.
     """
     messages: list[dict[str, Any]] = []
     results = {item.id: item for item in items if isinstance(item, Returned)}
     open_reply: dict[str, Any] | None = None
-    open_request = -1
+    ours = False
     for item in items:
         if isinstance(item, TurnBegan):
             open_reply = None
@@ -141,14 +143,14 @@ def model_messages(items: list[AnyItem]) -> list[dict[str, Any]]:
             words = item.heard()
             if not words:
                 continue
-            if open_reply is None or open_request != item.request or "tool_calls" in open_reply:
-                open_reply, open_request = {"role": "assistant", "content": words}, item.request
+            if open_reply is None or ours is not (item.request == NOT_THE_MODEL):
+                open_reply, ours = {"role": "assistant", "content": words}, item.request == NOT_THE_MODEL
                 messages.append(open_reply)
             else:
                 open_reply["content"] = f"{open_reply['content']} {words}"
         elif isinstance(item, Called):
-            if open_reply is None or open_request != item.request:
-                open_reply, open_request = {"role": "assistant", "content": None}, item.request
+            if open_reply is None or ours:
+                open_reply, ours = {"role": "assistant", "content": None}, False
                 messages.append(open_reply)
             open_reply["tool_calls"] = [_call(call) for call in item.calls]
             messages += [_result(call, results.get(call.id)) for call in item.calls]

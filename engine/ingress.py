@@ -44,6 +44,7 @@ START_LIMIT_S = 5.0
 CONTEXT_LIMIT_S = 1.5
 RESUMES = 3  # new streams for one call, after drops
 STREAM_END_LIMIT_S = 30.0
+CLOSE_LIMIT_S = 2.0
 ATTESTED = "TN-Validation-Passed-A"
 BUSY = "Thanks for calling. All our lines are busy right now. Please call again in a few minutes."
 DOWN = "Sorry, we can't take your call right now. Please call again in a few minutes."
@@ -81,6 +82,7 @@ class Ingress:
         self._settings = settings
         self._ports = ports
         self._streams: dict[str, Actor] = {}
+        self._endings: set[asyncio.Task[None]] = set()
         self._ringing: RingingActor | None = None
         self._warned = False
 
@@ -105,6 +107,10 @@ class Ingress:
         """Ends what `start` started."""
         if self._ringing is not None:
             await self._ringing.kill()
+        if self._endings:
+            _, late = await asyncio.wait(self._endings, timeout=CLOSE_LIMIT_S)
+            for ending in late:
+                ending.cancel()
 
     # --- webhooks
 
@@ -240,29 +246,38 @@ class Ingress:
         spawn(stream, f"stream {info.call}")
         why = "dropped"
         try:
-            await self._mark_live(info.call)
+            await self._mark_live(info.call, start.stream)
             why = await _relay(websocket, reader, stream)  # type: ignore[arg-type]
         finally:
             stream.tell(CallerGone(why))
             count("frames_bad", reader.bad)
             count("frames_lost", reader.lost)
+            # Serve cancels the request of a socket that its client closed, so the end has a task of its own.
+            ending = asyncio.create_task(self._end_stream(websocket, stream, info.call, start.stream))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+            await asyncio.shield(ending)
+
+    async def _end_stream(self, websocket: WebSocket, stream: Actor, call: str, stream_sid: str) -> None:
+        try:
             await _close(websocket, 1000)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stream.ended(), STREAM_END_LIMIT_S)
             await stream.kill()
-            if self._streams.get(info.call) is stream:
-                del self._streams[info.call]
-                await self._mark_over(info.call)
+        finally:
+            if self._streams.get(call) is stream:
+                del self._streams[call]
+            await self._mark_over(call, stream_sid)
 
-    async def _mark_live(self, call: str) -> None:
+    async def _mark_live(self, call: str, stream: str) -> None:
         try:
-            await self._ports.store.live(call, self._settings.max_call_s + 60)
+            await self._ports.store.live(call, stream, self._settings.max_call_s + 60)
         except SessionAway:
             count("live_unmarked")
 
-    async def _mark_over(self, call: str) -> None:
+    async def _mark_over(self, call: str, stream: str) -> None:
         try:
-            await self._ports.store.over(call)
+            await self._ports.store.over(call, stream)
         except SessionAway:
             count("live_unmarked")
 

@@ -443,6 +443,30 @@ class LinkLost(Message, frozen=True):
     why: str
 
 
+# ---------------------------------------------------------------- on tapes alone
+
+
+class TapedSettings(Message, frozen=True):
+    """The settings that a conversation depends on, by name, and the tools that the model was offered."""
+
+    values: dict[str, Any]
+    tools: list[dict[str, Any]]
+    plain_greeting: str
+    plain_prompt: str
+
+
+class SessionTaken(Message, frozen=True):
+    """A take's outcome: the session as JSON (`engine.session.Stored`)."""
+
+    stored: str
+
+
+class SessionWritten(Message, frozen=True):
+    """A write's outcome: ok | fenced | away."""
+
+    outcome: str
+
+
 # ---------------------------------------------------------------- media plane, in one process
 
 

@@ -177,16 +177,16 @@ class SessionStore:
 
     # --- which calls are live
 
-    async def live(self, call: str, for_s: float) -> None:
-        """This call is live, for at most that long."""
+    async def live(self, call: str, stream: str, for_s: float) -> None:
+        """This call is live in this stream, for at most that long."""
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.zadd(_LIVE, {call: wall() + for_s})
+            pipe.zadd(_LIVE, {f"{call} {stream}": wall() + for_s})
             pipe.expire(_LIVE, int(for_s) + 60)
             await self._answer(pipe.execute())
 
-    async def over(self, call: str) -> None:
-        """This call is not live any more."""
-        await self._answer(self._redis.zrem(_LIVE, call))
+    async def over(self, call: str, stream: str) -> None:
+        """This stream of the call is over; the call may have gone on in a newer one."""
+        await self._answer(self._redis.zrem(_LIVE, f"{call} {stream}"))
 
     async def draining(self) -> bool:
         """Whether no new call is to be taken."""
@@ -195,7 +195,7 @@ class SessionStore:
     async def live_calls(self) -> list[str]:
         """All live calls, of all replicas."""
         found = await self._answer(self._redis.zrange(_LIVE, wall(), "+inf", byscore=True))
-        return [call.decode() for call in found]
+        return list(dict.fromkeys(member.decode().partition(" ")[0] for member in found))
 
     async def _answer(self, command: Any) -> Any:
         try:

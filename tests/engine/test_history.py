@@ -111,7 +111,7 @@ def test_a_call_of_tools_stands_in_the_message_that_was_said_with_it_and_is_answ
         Called(1, 1, calls),
         ReplyDone(1, 1, Usage()),
         Returned(1, "b", '{"name": "Ann"}', True),
-        said("One moment, please.", request=1, index=1),  # the filler, while they ran
+        said("One moment, please.", request=NOT_THE_MODEL, index=1),  # the filler, while they ran
         Returned(1, "a", "[9]", True),
         said("Nine is free.", request=2, index=2),
     ]

@@ -116,7 +116,11 @@ class Ear:
 
     def longest_silence_s(self, since_s: float) -> float:
         """The longest stretch without audio from `since_s` until now."""
-        edges = [since_s, *itertools.chain.from_iterable((b, e) for b, e, _ in self._pieces if e > since_s), now()]
+        edges = [
+            since_s,
+            *itertools.chain.from_iterable((b, e) for b, e, _ in self._pieces if e > since_s),
+            now(),
+        ]
         return max((b - a for a, b in zip(edges[::2], edges[1::2], strict=True)), default=0.0)
 
 
@@ -398,7 +402,7 @@ class Rig:
     async def until(self, condition: Callable[[], bool], limit_s: float = 60.0) -> None:
         """Lets virtual time pass until `condition` holds. Raises TimeoutError."""
         async with asyncio.timeout(limit_s):
-            while not condition():
+            while not condition():  # virtual time: it costs nothing
                 await asyncio.sleep(0.02)
 
     async def hears(self, words: str, limit_s: float = 60.0) -> None:

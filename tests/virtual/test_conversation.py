@@ -19,7 +19,9 @@ OFFER = {
 BYE = {"user": "thanks", "answer": {"say": "You are welcome. Goodbye.", "calls": [{"name": "end_call"}]}}
 LONG = {
     "user": "story",
-    "answer": {"say": "Once there was a car that would not start. It stood in the rain. Nobody came. The end."},
+    "answer": {
+        "say": "Once there was a car that would not start. It stood in the rain. Nobody came. The end."
+    },
 }
 
 Story = Callable[[Rig], Awaitable[None]]

@@ -1,0 +1,210 @@
+"""Replays a tape into the real CallActor, LlmActor and turn-taking, in virtual time, and tells where they differ.
+
+    differences = run_virtual(replay(read_tape(path)), wall_start)
+
+One cursor goes through the tape's lines, each at its time. What came from outside (from the media plane, from tools,
+from the model, from Redis) is told again; what the call itself did (what it told, what it asked the model, its own
+timers and its Llm's sentences) is waited for, and must be the same, in the same order.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from actors.call import CallActor, CallPorts
+from engine.actor import Ref, spawn
+from engine.calllog import CallLog, Entry
+from engine.clock import now
+from engine.messages import (
+    CallerContext,
+    Down,
+    Message,
+    ModelDelta,
+    ModelDone,
+    ReplyEnded,
+    ReplyFailed,
+    Respond,
+    Sentence,
+    SessionTaken,
+    SessionWritten,
+    Start,
+    TapedSettings,
+    Tick,
+    ToolCalls,
+)
+from engine.session import Stored, Written
+from engine.settings import Settings
+from engine.tape import TapeLine, TapeStarted
+from engine.tools import ToolSpec
+
+GRACE_S = 1.0  # virtual seconds for a message that the tape has
+_OWN = (
+    Sentence,
+    ToolCalls,
+    ReplyEnded,
+    ReplyFailed,
+    Tick,
+    Down,
+)  # what a CallActor takes in from itself and its Llm
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first place where a replay left its tape. `line` counts from 1."""
+
+    line: int
+    t: float
+    expected: str
+    got: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}, at {self.t:.3f} s: the tape has {self.expected}, the replay {self.got}"
+
+
+class _Quiet(CallLog):
+    """A call log that keeps nothing: a replay is not a call."""
+
+    def __init__(self) -> None:
+        pass
+
+    def write(self, entry: Entry) -> None:
+        pass
+
+
+@dataclass
+class _Seen:
+    """What the replayed call did, not yet compared, by (dir, peer)."""
+
+    queues: dict[tuple[str, str], deque[Message]] = field(default_factory=dict)
+    some: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def note(self, dir: str, peer: str, message: Message) -> None:
+        self.queues.setdefault((dir, peer), deque()).append(message)
+        self.some.set()
+
+    def take(self, dir: str, peer: str) -> Message | None:
+        queue = self.queues.get((dir, peer))
+        return queue.popleft() if queue else None
+
+    def left(self) -> list[str]:
+        return [f"{dir} {peer}: {message}" for (dir, peer), queue in self.queues.items() for message in queue]
+
+
+class _Out:
+    def __init__(self, seen: _Seen, peer: str) -> None:
+        self._seen = seen
+        self._peer = peer
+
+    def tell(self, message: Any) -> None:
+        self._seen.note("out", self._peer, message)
+
+
+class _TapeModel:
+    """The model's pieces, when the cursor comes to them."""
+
+    def __init__(self, seen: _Seen) -> None:
+        self._seen = seen
+        self._pieces: dict[int, asyncio.Queue[ModelDelta | ModelDone]] = {}
+
+    def queue(self, request: int) -> asyncio.Queue[ModelDelta | ModelDone]:
+        return self._pieces.setdefault(request, asyncio.Queue())
+
+    async def stream(self, ask: Respond) -> AsyncIterator[ModelDelta | ModelDone]:
+        self._seen.note("model", "asked", ask)
+        while True:
+            piece = await self.queue(ask.request).get()
+            yield piece
+            if isinstance(piece, ModelDone):
+                return
+
+
+class _TapeStore:
+    """Redis's answers, in their order on the tape."""
+
+    def __init__(self, lines: list[TapeLine]) -> None:
+        redis = [line.message for line in lines if line.dir == "redis"]
+        self._taken = deque(m for m in redis if isinstance(m, SessionTaken))
+        self._written = deque(m for m in redis if isinstance(m, SessionWritten))
+
+    async def take(self, call: str, last_epoch: int) -> Stored:
+        return msgspec.json.decode(self._taken.popleft().stored, type=Stored)
+
+    async def write(self, call: str, epoch: int, fields: dict[str, bytes]) -> Written:
+        return Written(self._written.popleft().outcome) if self._written else Written.OK
+
+
+async def replay(lines: list[TapeLine], actor_class: type[CallActor] = CallActor) -> Difference | None:
+    """Replays a call's first recording on the running (virtual) loop; None when it went the same way."""
+    lines = _first_recording(lines)
+    seen, start, taped = _Seen(), _the(lines, Start), _the(lines, TapedSettings)
+    model = _TapeModel(seen)
+    ports = CallPorts(
+        stream=_Out(seen, "stream"),
+        media=_Out(seen, "media"),
+        stt=_Out(seen, "stt"),
+        store=_TapeStore(lines),
+        model=model,
+        log=_Quiet(),
+        tools=lambda _: _Out(seen, "tools"),
+        specs=tuple(msgspec.convert(tool, ToolSpec) for tool in taped.tools),
+        context=CallerContext(taped.plain_greeting, taped.plain_prompt),
+    )
+    settings = Settings(_env_file=None, **taped.values)  # type: ignore[call-arg]
+    actor = actor_class(start, ports, settings)
+    actor.observe = lambda message: seen.note("in", "call", message)
+    spawn(actor, "replayed")
+    try:
+        return await _follow(lines, actor, model, seen)
+    finally:
+        await actor.kill()
+
+
+async def _follow(lines: list[TapeLine], actor: Ref, model: _TapeModel, seen: _Seen) -> Difference | None:
+    began = now()
+    for number, line in enumerate(lines, 1):
+        await asyncio.sleep(max(0.0, began + line.t - now()))
+        message = line.message
+        if line.dir in ("tape", "redis"):
+            continue
+        if line.dir == "model" and isinstance(message, ModelDelta | ModelDone):
+            model.queue(message.request).put_nowait(message)
+            continue
+        if line.dir == "in" and not isinstance(message, _OWN):
+            actor.tell(message)
+        got = await _comes(seen, line)
+        if not _same(message, got):
+            return Difference(number, line.t, f"{line.dir} {line.peer}: {message}", str(got))
+    left = seen.left()
+    return Difference(len(lines), lines[-1].t, "nothing more", left[0]) if left else None
+
+
+async def _comes(seen: _Seen, line: TapeLine) -> Message | None:
+    """What the replayed call does next on that line's way, within the grace; None: nothing."""
+    try:
+        async with asyncio.timeout(GRACE_S):
+            while (message := seen.take(line.dir, line.peer)) is None:
+                seen.some.clear()
+                await seen.some.wait()
+            return message
+    except TimeoutError:
+        return None
+
+
+def _same(taped: Message, got: Message | None) -> bool:
+    """Whether two messages say the same; wall times are of the day."""
+    if isinstance(taped, ReplyEnded) and isinstance(got, ReplyEnded):
+        return (taped.request, taped.usage) == (got.request, got.usage)
+    return taped == got
+
+
+def _first_recording(lines: list[TapeLine]) -> list[TapeLine]:
+    begins = [place for place, line in enumerate(lines) if isinstance(line.message, TapeStarted)]
+    return lines[: begins[1]] if len(begins) > 1 else lines
+
+
+def _the(lines: list[TapeLine], kind: type[Any]) -> Any:
+    return next(line.message for line in lines if isinstance(line.message, kind))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from engine.history import (
     MS_A_CHARACTER,
+    NOT_THE_MODEL,
     AnyItem,
     Called,
     Cause,

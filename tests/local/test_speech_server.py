@@ -283,6 +283,16 @@ async def test_clear_stops_the_audio_and_forgets_the_text() -> None:
         assert spoken(await until(socket, "Flushed")) == "Go on."
 
 
+async def test_clear_does_not_wait_for_a_voice_that_is_at_work() -> None:
+    stuck = MarksDelays(first_audio_s=0.01, voice_speed=0.001)  # the second piece is a minute away
+    async with serving(marks_app(stuck)) as server, speaking(server) as socket:
+        await socket.send_text(SpeakV1Text(text=SENTENCE))
+        await socket.send_flush()
+        assert isinstance(await receive(socket), bytes)
+        await socket.send_clear()
+        assert (await receive(socket)).type == "Cleared"
+
+
 async def test_a_server_may_answer_the_flushes_that_clear_overtook() -> None:
     slow = MarksDelays(first_audio_s=60)
     limits = Limits(flushed_after_clear=True)

@@ -245,6 +245,13 @@ async def _state_of(check: Awaitable[None]) -> str:
     return "ok"
 
 
+class _ServedTools(ToolActor):
+    """A ToolActor that Serve ends by its destructor, the one hook that it awaits."""
+
+    async def __del__(self) -> None:
+        await self.close()
+
+
 # ---------------------------------------------------------------- the application
 
 
@@ -254,6 +261,7 @@ def build(settings: Settings) -> serve.Application:
         name=TOOL_ACTOR,
         ray_actor_options={"num_cpus": 0},
         max_ongoing_requests=64,
+        graceful_shutdown_wait_loop_s=0.2,
         autoscaling_config={
             "min_replicas": settings.tool_replicas,
             "max_replicas": settings.tool_replicas_max,
@@ -261,13 +269,14 @@ def build(settings: Settings) -> serve.Application:
         },
         graceful_shutdown_timeout_s=settings.tool_timeout_s,
         **HEALTH,
-    )(ToolActor)
+    )(_ServedTools)
     ingress = serve.deployment(
         name="Ingress",
         num_replicas=settings.ingress_replicas,
         ray_actor_options={"num_cpus": 0},
         max_ongoing_requests=settings.capacity * 2 + 100,  # a call is one request for life; admission is ours
         graceful_shutdown_timeout_s=max(settings.drain_s, 5.0),
+        graceful_shutdown_wait_loop_s=0.2,
         **HEALTH,
     )(serve.ingress()(IngressActor))
     return ingress.bind(settings, tools.bind(functools.partial(make_toolbox, settings)))

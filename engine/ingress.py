@@ -48,7 +48,8 @@ CLOSE_LIMIT_S = 2.0
 ATTESTED = "TN-Validation-Passed-A"
 BUSY = "Thanks for calling. All our lines are busy right now. Please call again in a few minutes."
 DOWN = "Sorry, we can't take your call right now. Please call again in a few minutes."
-CLOSE_GOING_AWAY, CLOSE_POLICY = 1001, 1008
+_WITHHELD = {"", "+266696687", "266696687", "anonymous", "restricted", "unknown", "unavailable", "private"}
+CLOSE_POLICY = 1008
 
 
 class StreamRef(Protocol):
@@ -124,7 +125,7 @@ class Ingress:
             return PlainTextResponse("CallSid is missing: is this Twilio's voice webhook?", 400)
         info = CallInfo(
             call,
-            str(form.get("From", "")) or "anonymous",
+            caller_of(str(form.get("From", ""))),
             str(form.get("To", "")),
             form.get("StirVerstat") == ATTESTED,
             wall(),
@@ -353,6 +354,14 @@ class Ingress:
         count("streams_unsigned")
         log.warning("stream's signature doesn't match %s; its token decides", url)
         return not self._settings.strict_stream_signature
+
+
+def caller_of(number: str) -> str:
+    """The caller's number, or "anonymous" for the ways in which Twilio says that it is withheld.
+
+    Twilio, Request parameters: From; +266696687 spells ANONYMOUS on a telephone's keys.
+    """
+    return "anonymous" if number.lower() in _WITHHELD else number
 
 
 async def _read_start(websocket: WebSocket, reader: StreamReader) -> Start:

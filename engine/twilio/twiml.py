@@ -6,7 +6,7 @@ Twilio, "TwiML Voice". Answer them with `Content-Type: text/xml` (`CONTENT_TYPE`
 import re
 from collections.abc import Mapping
 
-from twilio.twiml.voice_response import VoiceResponse  # type: ignore[import-untyped]
+from twilio.twiml.voice_response import VoiceResponse
 
 CONTENT_TYPE = "text/xml"
 MAX_PARAMETER = 500

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs, urldefrag
 
 import httpx2
-from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
+from twilio.request_validator import RequestValidator
 
 from simulators.twilio.journal import Journal
 from simulators.twilio.twiml import TwimlError, Verb, read

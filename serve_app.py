@@ -20,7 +20,7 @@ import msgspec
 from ray import serve
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from starlette.applications import Starlette
 from starlette.websockets import WebSocket
 
@@ -47,7 +47,7 @@ log = logging.getLogger("serve_app")
 
 TOOL_ACTOR = "ToolActor"
 SWEEP_S = 60.0
-HEALTH = {"health_check_period_s": 2, "health_check_timeout_s": 5}
+HEALTH: dict[str, Any] = {"health_check_period_s": 2, "health_check_timeout_s": 5}
 LOOP_LAG_LIMIT_S = 2.0
 
 
@@ -75,12 +75,16 @@ def make_store(settings: Settings) -> SessionStore:
     )
 
 
-def make_log(settings: Settings) -> CallLog:
+def make_log(engine: AsyncEngine) -> CallLog:
     """The process's call log, started."""
-    engine = create_async_engine(async_url(settings.database_url), pool_size=2, pool_pre_ping=True)
     call_log = CallLog(engine)
     call_log.start()
     return call_log
+
+
+def log_engine(settings: Settings) -> AsyncEngine:
+    """A small pool of its own: the log writes in batches, one at a time."""
+    return create_async_engine(async_url(settings.database_url), pool_size=2, pool_pre_ping=True)
 
 
 def plain_context(settings: Settings, caller: str = "anonymous") -> CallerContext:
@@ -108,7 +112,8 @@ async def open_call_runtime(settings: Settings, tools: Any) -> MakeCall:
     from engine.vendors.openai import ChatModel  # only hosts need it, and importing it takes 0.7 s
 
     telemetry.configure(settings.log_level, json=True)
-    store, call_log, model = make_store(settings), make_log(settings), ChatModel(settings)
+    store, model = make_store(settings), ChatModel(settings)
+    call_log = make_log(log_engine(settings))
     context = plain_context(settings)
     specs = make_toolbox(settings).specs
 
@@ -158,7 +163,8 @@ class IngressActor:
     def __serve_build_asgi_app__(self) -> Starlette:
         settings = self._settings
         self._store = make_store(settings)
-        self._log = make_log(settings)
+        self._engine = log_engine(settings)
+        self._log = make_log(self._engine)
         self._deepgram = deepgram.client(settings)
         self._hosts = HostPool(
             functools.partial(open_call_runtime, settings, self._tools), settings.calls_per_host
@@ -186,6 +192,7 @@ class IngressActor:
                 task.cancel()
             await self._hosts.kill()
             await self._log.close()
+            await self._engine.dispose()
             await self._store.close()
 
     async def check_health(self) -> None:
@@ -205,7 +212,7 @@ class IngressActor:
             await asyncio.sleep(SWEEP_S)
             try:
                 async with asyncio.timeout(SWEEP_S):
-                    await finish_dead_calls(self._log.engine, dt.timedelta(seconds=self._settings.max_call_s))
+                    await finish_dead_calls(self._engine, dt.timedelta(seconds=self._settings.max_call_s))
             except Exception as error:
                 log.warning("sweep of dead calls: %s", type(error).__name__)
 

@@ -11,7 +11,8 @@ from demo.voice import Ear, Mouth, silent_lead_s
 from simulators.twilio import CallEvent, CallOver, Line
 
 PAUSE_S = 0.6  # silence after which the caller takes the agent's turn for over
-PATIENCE_S = 8.0  # after which the caller says it again
+PATIENCE_S = 8.0  # silence after which the caller says it again
+LONGEST_S = 60.0  # nobody listens to a turn longer than this
 GREETING_S = 20.0
 ENOUGH = 12  # turns after which the caller gives up
 # Sound of which no words come for this long is taken for no words at all.
@@ -92,11 +93,7 @@ class Caller:
         """Hears the agent out and answers; True after a goodbye."""
         heard, move = "", LISTEN
         while move is LISTEN:
-            try:
-                await line.journal.until(
-                    lambda than=heard: self._over() and self._ear.text != than, PATIENCE_S, ""
-                )
-            except TimeoutError:
+            if not await self._heard_more(line, heard):
                 move = self._answers.restate()
                 break
             heard = self._ear.text
@@ -105,6 +102,17 @@ class Caller:
             self.stages.append(Stage.BOOKED)
         await self._say(line, move.text)
         return move.last
+
+    async def _heard_more(self, line: Line, than: str) -> bool:
+        """Waits until the agent is silent after new words (True), or for longer than patience lasts (False)."""
+
+        def more() -> bool:
+            return self._over() and self._ear.text != than
+
+        await line.journal.until(
+            lambda: more() or self._ear.silent_s >= PATIENCE_S, LONGEST_S, "the end of the agent's turn"
+        )
+        return more()
 
     async def _listing(self, line: Line) -> bool:
         """True as soon as the agent lists times and still speaks; False when it is silent, whatever it said."""

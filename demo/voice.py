@@ -78,7 +78,7 @@ class Ear:
 
     @property
     def silent_s(self) -> float:
-        """For how long there has been no sound; 0 while there is."""
+        """For how long there has been no sound since `forget`; 0 while there is."""
         return self._silent_bytes / SAMPLE_RATE
 
     @property
@@ -90,6 +90,7 @@ class Ear:
         """What was heard until now is answered: `text` begins anew."""
         self._from_s = self._bytes / SAMPLE_RATE
         self.sounded = False
+        self._silent_bytes = 0
 
     @property
     def text(self) -> str:

@@ -381,6 +381,19 @@ def test_one_echo_stands_for_the_marks_before_it() -> None:
     assert bench.ledger.echoed(marks[0], bench.now_s + 0.5) == []
 
 
+def test_a_mark_from_before_a_clear_confirms_nothing_of_what_came_after() -> None:
+    bench = bench_of(1600)
+    [old] = bench.twilio.clear()
+    bench.carry_out(bench.ledger.clear(bench.now_s))
+    bench.ledger.expect(2, 0, "next")
+    bench.sentences.append(Sentence(2, 0))
+    bench.ledger.add(2, 0, b"\x02" * 1600)
+    bench.carry_out(bench.ledger.finish(2, 0, bench.now_s))
+    bench.carry_out(bench.ledger.due(bench.now_s))
+    assert bench.ledger.echoed(old, bench.now_s) == []
+    assert bench.sentences[-1].told[-1].state is Playback.PLAYING
+
+
 def test_a_cut_sentence_that_was_whole_keeps_its_full_length() -> None:
     bench = bench_of(16_000)
     bench.pass_time(4000)

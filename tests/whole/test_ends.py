@@ -151,7 +151,7 @@ async def test_whatever_the_caller_was_doing_a_hang_up_leaves_nothing_running(be
 
     async def at(c: Caller, moment: int) -> None:
         if moment == 0:
-            return  # as soon as it is answered
+            return None  # as soon as it is answered
         await c.hears("help you today")
         await c.quiet(0.2)
         if moment == 1:

@@ -137,15 +137,12 @@ class SessionStore:
 
     async def ring(self, info: CallInfo) -> str:
         """A call rings: keeps what is known of it, and returns the stream's one-time token."""
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(_key(info.call), "info", msgspec.json.encode(info))
-            pipe.expire(_key(info.call), self._ttl_s)
-            await self._answer(pipe.execute())
+        await self._keep(info.call, "info", msgspec.json.encode(info))
         return await self.new_token(info.call)
 
     async def keep_context(self, call: str, context: CallerContext) -> None:
         """What is known of the caller, for the CallActor to find."""
-        await self._answer(self._redis.hset(_key(call), "context", msgspec.json.encode(context)))
+        await self._keep(call, "context", msgspec.json.encode(context))
 
     async def redeem(self, token: str) -> str | None:
         """The call that a token was made for, once."""
@@ -162,6 +159,7 @@ class SessionStore:
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(_key(call), "broken_at", msgspec.json.encode(at))
             pipe.hincrby(_key(call), "broken_times", 1)
+            pipe.expire(_key(call), self._ttl_s)
             answers = await self._answer(pipe.execute())
         return int(answers[1])
 
@@ -173,7 +171,14 @@ class SessionStore:
 
     async def gave_up(self, call: str) -> None:
         """Nobody can run this call: `stream-ended` is to answer with the fallback."""
-        await self._answer(self._redis.hset(_key(call), "next", "fallback"))
+        await self._keep(call, "next", b"fallback")
+
+    async def _keep(self, call: str, name: str, value: bytes) -> None:
+        """Puts one field; the session, perhaps a new one, has its whole time to live again."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(_key(call), name, value)
+            pipe.expire(_key(call), self._ttl_s)
+            await self._answer(pipe.execute())
 
     # --- which calls are live
 

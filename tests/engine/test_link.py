@@ -130,6 +130,22 @@ def test_a_channel_hands_on_in_order_once(order: list[int], twice: list[int]) ->
     assert channel.ack().n == 8
 
 
+def test_what_overtook_its_fellows_in_an_old_epoch_is_not_taken_for_the_new_ones() -> None:
+    channel = Channel(CALL, "MZ1")
+    assert channel.receive(Frame(CALL, "MZ1", 1, 2, "media", Noted(12))) == []
+    channel.open(2)
+    ready = channel.receive(Frame(CALL, "MZ1", 2, 1, "media", Noted(21)))
+    assert [frame.message for frame in ready] == [Noted(21)]
+
+
+def test_what_came_twice_is_not_kept() -> None:
+    channel = Channel(CALL, "MZ1")
+    frame = Frame(CALL, "MZ1", 1, 1, "media", Noted(1))
+    assert channel.receive(frame) == [frame]
+    assert channel.receive(frame) == []
+    assert channel._early == {}
+
+
 def test_what_is_acknowledged_is_not_sent_again() -> None:
     ends = Ends()
     ends.host.tell(CALL, "stream", Attach(1, 1, 0))
@@ -441,7 +457,9 @@ def test_what_a_forgotten_collect_still_takes_is_given_again_soon() -> None:
                 raise Unknown("no outcome, and it is still running there")
 
         linked.host.fate = stays_parked
-        linked.host.end.tell(CALL, "stream", Noted(0))  # brings the parked one home, so that a new one is made
+        linked.host.end.tell(
+            CALL, "stream", Noted(0)
+        )  # brings the parked one home, so that a new one is made
         await asyncio.sleep(link.BEAT_S / 2)
         linked.host.end.tell(CALL, "stream", Noted(1))
         assert decode(await forgotten[0]).frames  # gone with it

@@ -23,6 +23,7 @@ from typing import Any
 
 from actors.legs import Legs
 from actors.llm import LlmActor, Model
+from actors.toolruns import ToolRuns, returned
 from engine import phrases
 from engine.actor import Actor, Ref
 from engine.calllog import CallLog, Outcome, Speaker
@@ -33,12 +34,11 @@ from engine.history import (
     Called,
     Cause,
     ReplyDone,
-    Returned,
     Said,
     TurnBegan,
     model_messages,
     unanswered,
-    was_interrupted,
+    unfinished_turn,
 )
 from engine.messages import (
     Attach,
@@ -54,7 +54,6 @@ from engine.messages import (
     HangUp,
     Hush,
     Interim,
-    LedgerEntry,
     Noted,
     Playback,
     Refused,
@@ -71,7 +70,6 @@ from engine.messages import (
     Took,
     ToolCall,
     ToolCalls,
-    ToolRequest,
     ToolResult,
     Transfer,
     TurnEnded,
@@ -81,7 +79,7 @@ from engine.record import CallRecord, Fenced, Store
 from engine.sentences import SentenceCutter
 from engine.settings import Settings
 from engine.telemetry import count
-from engine.tools import END_CALL, TRANSFER_CALL, ToolSpec, engine_verbs, tool_schema
+from engine.tools import TRANSFER_CALL, ToolSpec, engine_verbs, tool_schema
 from engine.turns import (
     Agent,
     Answer,
@@ -124,6 +122,7 @@ class _Reply:
     ended: bool = False
     tried: int = 0
     go_on: bool = False
+    may_call: bool = True
 
 
 class CallActor(Actor):
@@ -137,7 +136,6 @@ class CallActor(Actor):
         self._settings = settings
         self._attached = False
         self._reply: _Reply | None = None
-        self._running: dict[str, tuple[ToolCall, int, float]] = {}
         self._clearing = False
         self._interim_at = 0.0
         self._keys = ""
@@ -152,7 +150,14 @@ class CallActor(Actor):
         self._context = self._stored.context or self._ports.context
         self._legs = Legs(self._ports.log, self._call)
         self._llm = self.spawn(LlmActor(self._ports.model, self), "llm")
-        self._tools = self._ports.tools(self)
+        self._runs = ToolRuns(
+            self._start_message.info,
+            self._ports,
+            self._record,
+            self._legs,
+            self._settings.tool_calls_per_turn,
+        )
+        self._runs.tools = self._ports.tools(self)
         schemas = (*self._ports.specs, *engine_verbs(bool(self._settings.transfer_number)))
         self._schemas = [tool_schema(spec) for spec in schemas]
         settings = self._settings
@@ -227,10 +232,10 @@ class CallActor(Actor):
             meta.answered_at = meta.answered_at or wall()
             meta.outcome, meta.ended_at = "", 0.0
         if cut_off:
-            self._settle_by_clock()
-        self._merge(attached.ledger)
+            record.settle_by_clock(self._stored.broken_at)
+        record.merge(attached.ledger)
         self._ports.log.open_call(self._start_message.info, meta.answered_at)
-        self.after(self._settings.max_call_s, Tick("too_long"))
+        self.after(max(0.0, meta.answered_at + self._settings.max_call_s - wall()), Tick("too_long"))
         self._ports.stt.tell(Took(meta.took))
         if not record.items:
             self._log("call_started", {"stream": attached.stream, "epoch": record.epoch})
@@ -247,63 +252,27 @@ class CallActor(Actor):
         for key in attached.dtmf:
             await self._key(key.n, key.digit)
 
-    def _settle_by_clock(self) -> None:
-        """The stream is gone and its ledger with it: heard is what was written, plus the clock until it ended."""
-        for sentence in self._record.unsettled():
-            if sentence.state is Playback.PLAYING and sentence.at and self._stored.broken_at:
-                by_clock_ms = max(0.0, (self._stored.broken_at - sentence.at) * 1000)
-                sentence.played_ms = max(sentence.played_ms, by_clock_ms)
-                if sentence.audio_ms is not None:
-                    sentence.played_ms = min(sentence.played_ms, sentence.audio_ms)
-            sentence.state = Playback.DROPPED
-            self._record.changed(sentence)
-
-    def _merge(self, ledger: tuple[LedgerEntry, ...]) -> None:
-        for entry in ledger:
-            sentence = self._record.sentence(entry.turn, entry.index)
-            if sentence is not None and not sentence.settled:
-                sentence.state, sentence.played_ms = entry.state, entry.played_ms
-                sentence.audio_ms, sentence.at = entry.audio_ms, entry.at
-                self._record.changed(sentence)
-
     async def _resume(self, cut_off: bool) -> None:
         """Goes on where the session and the ledger say that the call stands."""
         record = self._record
-        if record.next and not cut_off:
-            self._ending = Outcome.TRANSFERRED if record.next == NEXT_TRANSFER else Outcome.COMPLETED
         if cut_off:
             await self._say_turn(Cause.RESUMED, phrases.CUT_OFF)
         else:
+            if record.next:
+                self._ending = Outcome.TRANSFERRED if record.next == NEXT_TRANSFER else Outcome.COMPLETED
             await record.save()
             for sentence in record.unsettled():
                 self._speak(sentence)  # Media ignores those in its ledger
-        last = self._owed_turn()
-        pending = unanswered(record.items, last.turn) if last else []
-        if last is not None and not cut_off and not was_interrupted(record.items, last.turn):
-            finished = self._reply_is_whole(last.turn)
-            if pending or not finished:
+            turn = unfinished_turn(record.items)
+            if turn is not None:
                 record.meta.request += 1
-                self._reply = _Reply(last.turn, go_on=bool(list(record.sentences(last.turn))))
-        for call in pending:
-            self._run_tool(call, last.turn if last else 0)
+                self._reply = _Reply(turn, go_on=any(True for _ in record.sentences(turn)))
+        for called_in, call in unanswered(record.items):
+            self._runs.start(call, called_in)
         if self._ending is not None:
             self._ports.media.tell(self._goodbye_message())
         else:
             await self._respond()
-
-    def _owed_turn(self) -> TurnBegan | None:
-        last = self._record.last_turn()
-        return last if last is not None and last.cause in (Cause.SPEECH, Cause.KEYS) else None
-
-    def _reply_is_whole(self, turn: int) -> bool:
-        """Whether the model's last word in that turn was an answer, not a call of tools."""
-        done, called = -1, -1
-        for place, item in enumerate(self._record.items):
-            if item.turn == turn and isinstance(item, ReplyDone):
-                done = place
-            elif item.turn == turn and isinstance(item, Called | Returned):
-                called = place
-        return done > called
 
     # --- the caller
 
@@ -389,14 +358,20 @@ class CallActor(Actor):
     async def _respond(self) -> None:
         """Asks the model, once what the caller heard is known and no tool is running."""
         reply, meta = self._reply, self._record.meta
-        if reply is None or reply.request or self._clearing or self._running or self._gone:
+        if reply is None or reply.request or self._clearing or self._runs.busy or self._gone:
             return
         reply.request = meta.request
         messages = [{"role": "system", "content": self._context.prompt}, *model_messages(self._record.items)]
         if reply.go_on:
             messages.append({"role": "system", "content": GO_ON})
         self._llm.tell(
-            Respond(reply.turn, reply.request, self._record.next_index(reply.turn), messages, self._schemas)
+            Respond(
+                reply.turn,
+                reply.request,
+                self._record.next_index(reply.turn),
+                messages,
+                self._schemas if reply.may_call else [],
+            )
         )
 
     async def _ask_again(self, reply: _Reply) -> None:
@@ -453,7 +428,7 @@ class CallActor(Actor):
         record.add(ReplyDone(reply.turn, over.request, over.usage))
         self._legs.replied(reply.turn, over.timings)
         await record.save()
-        if self._running:
+        if self._runs.busy:
             return
         if not any(s.request == over.request for s in record.sentences(reply.turn)) and not self._ending:
             await self._reply_failed(reply, "the model said nothing")
@@ -479,62 +454,32 @@ class CallActor(Actor):
         reply = self._reply
         if reply is None or request != reply.request:
             return
-        record = self._record
-        before = sum(len(i.calls) for i in record.items if isinstance(i, Called) and i.turn == reply.turn)
-        record.add(Called(reply.turn, request, calls))
-        verbs = [call for call in calls if call.name in (END_CALL, TRANSFER_CALL)]
-        tools = [call for call in calls if call not in verbs]
-        allowed = max(0, self._settings.tool_calls_per_turn - before)
-        for call in tools[allowed:]:
-            record.add(
-                _returned(reply.turn, call, "too many tools in one turn: answer with what is known", False)
-            )
-        for call in verbs:
-            why = "run alone: ask for it again when the other tools have answered" if tools else ""
-            record.add(_returned(reply.turn, call, why, not why))
-        await record.save()
-        for call in tools[:allowed]:
-            self._run_tool(call, reply.turn)
-        if verbs and not tools:
-            await self._verb(reply, verbs[0])
-        elif tools and not self._running:
+        if not reply.may_call:
+            await self._reply_failed(reply, "it called tools although none were offered")
+            return
+        plan = self._runs.plan(calls, reply.turn)
+        self._record.add(Called(reply.turn, request, calls))
+        for call, why in plan.refused:
+            self._record.add(returned(reply.turn, call, why))
+        if plan.verb is not None:
+            self._record.add(returned(reply.turn, plan.verb))
+        await self._record.save()
+        for call in plan.run:
+            self._runs.start(call, reply.turn)
+        if plan.verb is not None:
+            await self._verb(reply, plan.verb)
+        elif not plan.run:
+            reply.may_call = False  # it was told why: now it has to answer
             await self._ask_again(reply)
 
-    def _run_tool(self, call: ToolCall, turn: int) -> None:
-        self._running[call.id] = (call, turn, wall())
-        self._record.meta.tool_runs += 1
-        self._log("tool_called", {"turn": turn, "tool": call.name})
-        self._tools.tell(
-            ToolRequest(
-                self._call,
-                self._record.epoch,
-                call.name,
-                call.arguments,
-                self._start_message.info.caller,
-                f"{self._call}:{call.id}",
-            )
-        )
-
     async def _tool_result(self, result: ToolResult) -> None:
-        call_id = result.key.rpartition(":")[2]
-        call, turn, called_at = self._running.pop(call_id, (None, 0, 0.0))
-        if call is None or self._record.has_result(call_id):
+        turn = self._runs.finish(result)
+        if turn is None:
             return
-        self._record.add(Returned(turn, call_id, result.result, result.ok))
         await self._record.save()
-        at = wall()
-        self._legs.tool(turn, self._record.meta.tool_runs, (at - called_at) * 1000, at)
-        detail = {
-            "turn": turn,
-            "tool": call.name,
-            "ok": result.ok,
-            "pid": result.pid,
-            "replayed": result.replayed,
-        }
-        self._log("tool_returned", detail)
         if self._gone is not None:
             await self._finish_if_done()
-        elif not self._running and self._reply is not None:
+        elif not self._runs.busy and self._reply is not None:
             if self._reply.turn == turn:
                 await self._ask_again(self._reply)
             else:
@@ -551,9 +496,7 @@ class CallActor(Actor):
     async def _played(self, played: SpeechPlayed) -> None:
         sentence = self._record.sentence(played.turn, played.index)
         if sentence is not None:
-            sentence.state, sentence.played_ms = played.state, played.played_ms
-            sentence.audio_ms, sentence.at = played.audio_ms, played.at
-            self._record.changed(sentence)
+            self._record.heard(sentence, played)
             self._tell_log(sentence, played)
         meta = self._record.meta
         unread = self._first_unread_key
@@ -641,7 +584,7 @@ class CallActor(Actor):
 
     async def _finish_if_done(self) -> None:
         """A tool that is running is waited for: its result belongs in the record."""
-        if not self._running:
+        if not self._runs.busy:
             await self._finish()
 
     async def _finish(self) -> None:
@@ -665,7 +608,3 @@ class CallActor(Actor):
 
     def _log(self, kind: str, detail: dict[str, Any]) -> None:
         self._ports.log.log_call_event(self._call, kind, detail, wall())
-
-
-def _returned(turn: int, call: ToolCall, why: str, ok: bool) -> Returned:
-    return Returned(turn, call.id, f'{{"error": "{why}"}}' if why else '{"ok": true}', ok)

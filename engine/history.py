@@ -111,16 +111,29 @@ def was_interrupted(items: list[AnyItem], turn: int) -> bool:
     )
 
 
-def unanswered(items: list[AnyItem], turn: int) -> list[ToolCall]:
-    """Tool calls of that turn without a result, in order."""
+def unanswered(items: list[AnyItem]) -> list[tuple[int, ToolCall]]:
+    """Tool calls without a result, with their turns, in order."""
     done = {item.id for item in items if isinstance(item, Returned)}
-    return [
-        call
-        for item in items
-        if isinstance(item, Called) and item.turn == turn
-        for call in item.calls
-        if call.id not in done
-    ]
+    calls = [(item.turn, call) for item in items if isinstance(item, Called) for call in item.calls]
+    return [(turn, call) for turn, call in calls if call.id not in done]
+
+
+def reply_is_whole(items: list[AnyItem], turn: int) -> bool:
+    """Whether the model's last word in that turn was an answer, not a call of tools."""
+    last = next(
+        (i for i in reversed(items) if i.turn == turn and isinstance(i, ReplyDone | Called | Returned)), None
+    )
+    return isinstance(last, ReplyDone)
+
+
+def unfinished_turn(items: list[AnyItem]) -> int | None:
+    """The turn whose reply a successor has to go on with: the last one, if the caller began it, its reply is not
+    whole, and nothing of it was cut."""
+    last = next((item for item in reversed(items) if isinstance(item, TurnBegan)), None)
+    if last is None or last.cause not in (Cause.SPEECH, Cause.KEYS) or was_interrupted(items, last.turn):
+        return None
+    waits = any(turn == last.turn for turn, _ in unanswered(items))
+    return last.turn if waits or not reply_is_whole(items, last.turn) else None
 
 
 def model_messages(items: list[AnyItem]) -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@ from typing import Protocol
 
 import msgspec
 
-from engine.history import AnyItem, Item, Returned, Said, TurnBegan
+from engine.history import AnyItem, Item, Returned, Said
+from engine.messages import LedgerEntry, Playback, SpeechPlayed
 from engine.session import Stored, Written, item_field
 from engine.telemetry import count
 
@@ -75,13 +76,34 @@ class CallRecord:
         """One past the highest index of that turn."""
         return max((sentence.index for sentence in self.sentences(turn)), default=-1) + 1
 
-    def last_turn(self) -> TurnBegan | None:
-        """The turn that began last."""
-        return next((i for i in reversed(list(self._items.values())) if isinstance(i, TurnBegan)), None)
-
     def has_result(self, call_id: str) -> bool:
         """Whether that tool call has its result."""
         return any(isinstance(item, Returned) and item.id == call_id for item in self._items.values())
+
+    # --- what was heard
+
+    def merge(self, ledger: tuple[LedgerEntry, ...]) -> None:
+        """What Media's ledger knows of sentences whose fate is not known here."""
+        for entry in ledger:
+            sentence = self.sentence(entry.turn, entry.index)
+            if sentence is not None and not sentence.settled:
+                self.heard(sentence, entry)
+
+    def heard(self, sentence: Said, played: LedgerEntry | SpeechPlayed) -> None:
+        """Playback's news of a sentence."""
+        sentence.state, sentence.played_ms = played.state, played.played_ms
+        sentence.audio_ms, sentence.at = played.audio_ms, played.at
+        self.changed(sentence)
+
+    def settle_by_clock(self, broken_at: float) -> None:
+        """The stream is gone and its ledger with it: heard is what was written, plus the clock until `broken_at`."""
+        for sentence in self.unsettled():
+            if sentence.state is Playback.PLAYING and sentence.at and broken_at:
+                sentence.played_ms = max(sentence.played_ms, (broken_at - sentence.at) * 1000)
+                if sentence.audio_ms is not None:
+                    sentence.played_ms = min(sentence.played_ms, sentence.audio_ms)
+            sentence.state = Playback.DROPPED
+            self.changed(sentence)
 
     # --- the session
 

@@ -135,9 +135,8 @@ def test_a_call_without_a_result_is_answered_with_that() -> None:
     answer = model_messages(items)[-1]
     assert answer["tool_call_id"] == "a"
     assert "no result" in json.loads(answer["content"])["error"]
-    assert unanswered(items, 1) == [ToolCall("a", "find_slots", "{}")]
-    assert unanswered([*items, Returned(1, "a", "{}", True)], 1) == []
-    assert unanswered(items, 2) == []
+    assert unanswered(items) == [(1, ToolCall("a", "find_slots", "{}"))]
+    assert unanswered([*items, Returned(1, "a", "{}", True)]) == []
 
 
 def test_a_reply_of_which_nothing_was_heard_vanishes() -> None:

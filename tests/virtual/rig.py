@@ -37,6 +37,7 @@ from engine.messages import (
 from engine.record import Store
 from engine.session import SessionStore, Stored, Written
 from engine.settings import Settings
+from engine.tools import ToolSpec
 from engine.vendors.deepgram import AudioCame, ClearDone, FlushDone, GapHeard, Heard, VoiceBegan
 from local.chat import Call, Finish, Text
 from simulators.model import ScriptedModel, load_script
@@ -451,7 +452,7 @@ class Rig:
             model=self.brain,
             log=self.log,
             tools=port,
-            specs=(),
+            specs=(ToolSpec("book", "Books.", {}, changes=True),),
             context=CallerContext(self.greeting, "You answer a garage's telephone."),
         )
         actor = CallActor(start, self.observe(start, ports) if self.observe else ports, self.settings)

@@ -249,3 +249,16 @@ def test_too_many_tool_calls_in_a_turn_are_refused(redis_url: str) -> None:
     again = {"after_tool": "get_slots", "times": 1, "answer": {"calls": [{"name": "get_slots"}] * 2}}
     enough = {"result": "too many tools", "answer": {"say": "Enough."}}
     play(story, redis_url, many, again, enough, settings=new_settings(tool_calls_per_turn=3))
+
+
+def test_a_model_that_does_nothing_but_call_tools_is_made_to_answer(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("What times are free on Friday")
+        await rig.hears("Could you say that again?")
+        assert len(rig.tools.asked) == 3
+        assert rig.brain.asked[-1].tools == []
+        assert len(rig.brain.asked) < 10
+
+    again = {"after_tool": "*", "answer": {"calls": [{"name": "get_slots"}]}}
+    play(story, redis_url, SLOTS, again, settings=new_settings(tool_calls_per_turn=3))

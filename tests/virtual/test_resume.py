@@ -92,6 +92,22 @@ def test_lost_in_mid_tool_it_is_asked_again_by_its_key_and_done_once(redis_url: 
     play(story, redis_url, SLOTS, OFFER, tools=Tools(took_s=2.0))
 
 
+def test_lost_after_an_interruption_a_tool_of_the_turn_before_is_still_asked_again(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("What times are free on Friday")
+        await rig.until(lambda: bool(rig.tools.asked))
+        await rig.mouth.say("Or rather on Monday please")
+        await rig.crash()
+        await rig.hears("Monday, too.")
+        assert len({request.key for request in rig.tools.asked}) == 1
+        results = [m["content"] for m in rig.brain.asked[-1].messages if m["role"] == "tool"]
+        assert results == ['{"done": "get_slots"}']
+
+    monday = {"user": "monday", "answer": {"say": "Monday, too."}}
+    play(story, redis_url, SLOTS, monday, OFFER, tools=Tools(took_s=6.0))
+
+
 def test_what_the_caller_says_while_nobody_runs_the_call_is_answered(redis_url: str) -> None:
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")
@@ -235,6 +251,19 @@ def test_while_redis_is_away_the_call_goes_on_and_is_written_whole_afterwards(re
         assert {item.state for item in said} == {Playback.PLAYED}
 
     play(story, redis_url, LONG, SLOTS, OFFER)
+
+
+def test_while_redis_is_away_nothing_is_changed_and_nothing_promised(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        rig.store.away = True
+        await rig.mouth.say("Please book it")
+        await rig.hears("I can't book right now.")
+        assert rig.tools.asked == []
+
+    book = {"user": "book", "answer": {"calls": [{"name": "book"}]}}
+    sorry = {"result": "nothing can be changed", "answer": {"say": "I can't book right now."}}
+    play(story, redis_url, book, sorry)
 
 
 def test_when_no_call_actor_can_run_the_call_one_sentence_is_said_and_the_call_ends(redis_url: str) -> None:

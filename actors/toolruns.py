@@ -1,0 +1,118 @@
+"""The tools that a call's model asked for: which may run, which are running, what came of them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from actors.legs import Legs
+from engine.actor import Ref
+from engine.calllog import CallLog
+from engine.clock import wall
+from engine.history import Called, Returned
+from engine.messages import CallInfo, ToolCall, ToolRequest, ToolResult
+from engine.record import CallRecord
+from engine.tools import END_CALL, TRANSFER_CALL, ToolSpec
+
+TOO_MANY = "too many tools in one turn: answer with what is known"
+ALONE = "run alone: ask for it again when the other tools have answered"
+UNPROTECTED = "nothing can be changed at the moment: say so, and offer to take it down for later"
+
+
+class RunPorts(Protocol):
+    """The part of a CallActor's ports that is needed here."""
+
+    @property
+    def log(self) -> CallLog: ...
+    @property
+    def specs(self) -> Sequence[ToolSpec]: ...
+
+
+@dataclass
+class Plan:
+    """What is to become of one reply's calls: each is run, refused (and why), or a verb of the engine's."""
+
+    run: list[ToolCall] = field(default_factory=list)
+    refused: list[tuple[ToolCall, str]] = field(default_factory=list)
+    verb: ToolCall | None = None
+
+
+@dataclass(frozen=True)
+class _Run:
+    call: ToolCall
+    turn: int
+    began_at: float
+
+
+class ToolRuns:
+    """One call's tools. Results go into the record; whoever owns it saves them."""
+
+    def __init__(
+        self, info: CallInfo, ports: RunPorts, record: CallRecord, legs: Legs, limit_per_turn: int
+    ) -> None:
+        self._info = info
+        self._log = ports.log
+        self._changing = {spec.name for spec in ports.specs if spec.changes}
+        self._record = record
+        self._legs = legs
+        self._limit = limit_per_turn
+        self._running: dict[str, _Run] = {}
+        self.tools: Ref
+
+    @property
+    def busy(self) -> bool:
+        """Whether a tool is running."""
+        return bool(self._running)
+
+    def plan(self, calls: tuple[ToolCall, ...], turn: int) -> Plan:
+        """Sorts the calls of a reply. Changes need a protected session: unprotected, nothing is promised."""
+        plan = Plan()
+        verbs = [call for call in calls if call.name in (END_CALL, TRANSFER_CALL)]
+        others = [call for call in calls if call not in verbs]
+        before = sum(len(i.calls) for i in self._record.items if isinstance(i, Called) and i.turn == turn)
+        for place, call in enumerate(others):
+            if before + place >= self._limit:
+                plan.refused.append((call, TOO_MANY))
+            elif call.name in self._changing and not self._record.protected:
+                plan.refused.append((call, UNPROTECTED))
+            else:
+                plan.run.append(call)
+        if verbs and not others:
+            plan.verb = verbs.pop(0)
+        plan.refused += [(call, ALONE) for call in verbs]
+        return plan
+
+    def start(self, call: ToolCall, turn: int) -> None:
+        """Runs a call that is in the session. Its key is the same whoever sends it again."""
+        info = self._info
+        self._running[call.id] = _Run(call, turn, wall())
+        self._record.meta.tool_runs += 1
+        self._log.log_call_event(info.call, "tool_called", {"turn": turn, "tool": call.name}, wall())
+        key = f"{info.call}:{call.id}"
+        self.tools.tell(
+            ToolRequest(info.call, self._record.epoch, call.name, call.arguments, info.caller, key)
+        )
+
+    def finish(self, result: ToolResult) -> int | None:
+        """Puts a result into the record; the turn that it belongs to, or None for one that was had already."""
+        call_id = result.key.rpartition(":")[2]
+        run = self._running.pop(call_id, None)
+        if run is None or self._record.has_result(call_id):
+            return None
+        self._record.add(Returned(run.turn, call_id, result.result, result.ok))
+        at = wall()
+        self._legs.tool(run.turn, self._record.meta.tool_runs, (at - run.began_at) * 1000, at)
+        detail = {
+            "turn": run.turn,
+            "tool": run.call.name,
+            "ok": result.ok,
+            "pid": result.pid,
+            "replayed": result.replayed,
+        }
+        self._log.log_call_event(self._info.call, "tool_returned", detail, at)
+        return run.turn
+
+
+def returned(turn: int, call: ToolCall, why: str = "") -> Returned:
+    """The engine's own answer to a call: done, or why not."""
+    return Returned(turn, call.id, json.dumps({"error": why} if why else {"ok": True}), not why)

@@ -38,24 +38,40 @@ class Answers:
         self._wish = wish
         self._today = today
         self._restated = 0
-        self.booked = False
+        self.booked = False  # heard that the wish is fulfilled
+        self.wanted = False  # said the whole wish, or a time to what was offered
+
+    def choose(self) -> Move:
+        """The time, while times are on offer."""
+        self.wanted = True
+        return Move(self._wish.choose)
 
     def restate(self) -> Move:
         """The whole wish, in the next wording."""
         texts = self._wish.restate
         self._restated += 1
+        self.wanted = True
         return Move(texts[(self._restated - 1) % len(texts)])
 
     def to(self, heard: str) -> Move:
         """The answer to one turn of the agent's, as it was heard."""
-        text = heard.lower()
+        text = _plain(heard)
         wish = self._wish
-        if _says(text, "booked for", "book for", "booked in", "moved to", "now on"):
-            self.booked = not self._differs(heard)
-            if not self.booked:
+        told = _says(text, "booked", "you have", "moved")
+        done = _says(text, "anything else", "help you")
+        if (told or done) and not _says(text, "which would", "sorry", "shall i"):
+            if self._differs(heard):
                 return Move(f"No, please change it to {wish.day} at {wish.time}.")
-        if self.booked and _says(text, "anything else", "booked", "help you"):
-            return Move(wish.bye, last=True)
+            self.booked = self.booked or self._confirms(heard)
+            if done and self.booked:
+                return Move(wish.bye, last=True)
+            if done:  # something was done, but what was not caught: asked, not booked twice
+                return Move("When is my appointment?") if self.wanted else self.restate()
+            return LISTEN
+        return self._to_question(heard, text)
+
+    def _to_question(self, heard: str, text: str) -> Move:
+        wish = self._wish
         if _says(text, "shall i", "is that right", "should i"):
             return Move("No. " + self.restate().text) if self._differs(heard) else Move("Yes, please.")
         if _says(text, "what day", "which day", "other day"):
@@ -63,27 +79,40 @@ class Answers:
         if _says(text, "like to have done", "which service", "do you mean", "i can book"):
             return Move(f"{wish.service[:1].upper()}{wish.service[1:]}, please.")
         if _says(text, "which would you", "would that suit", "which one", "i have"):
-            return Move(wish.choose)
+            return self.choose()
         if _says(text, "still there"):
             return Move("Yes, I'm here. " + self.restate().text)
-        return self.restate() if "?" in text or _says(text, "sorry", "didn't") else LISTEN
+        return self.restate() if "?" in heard or _says(text, "sorry", "didn't") else LISTEN
 
-    def _differs(self, heard: str) -> bool:
-        """Whether a service, day or time was named that is not the wish. What was not caught is no sign."""
-        words, at = words_of(heard), self._wish.starts_at
-        services = [match.name for match in find_services(words, _NAMES) if match.sure]
+    def _confirms(self, heard: str) -> bool:
+        """Whether both the day and the time of the wish were named."""
+        days, minutes = self._times(heard)
+        at = self._wish.starts_at
+        return at.date() in days and at.hour * 60 + at.minute in minutes
+
+    def _times(self, heard: str) -> tuple[list[dt.date], list[int]]:
+        """Days, and minutes after midnight, that were named beyond doubt."""
+        words = words_of(heard)
         days = find_days(words, self._today)
         dated = {place for day in days for place in range(day.start, day.end)}
         clocks, _ = find_times(words, dated, True)
-        minutes = at.hour * 60 + at.minute
+        return [day.date for day in days if day.sure], [clock.minutes for clock in clocks if clock.sure]
+
+    def _differs(self, heard: str) -> bool:
+        """Whether a service, day or time was named that is not the wish. What was not caught is no sign."""
+        days, minutes = self._times(heard)
+        at = self._wish.starts_at
+        services = [match.name for match in find_services(words_of(heard), _NAMES) if match.sure]
         return (
             any(name != self._wish.service for name in services)
-            or any(day.date != at.date() for day in days if day.sure)
-            or any(clock.minutes != minutes for clock in clocks if clock.sure)
+            or (bool(days) and at.date() not in days)
+            or (bool(minutes) and at.hour * 60 + at.minute not in minutes)
         )
 
 
-def _says(text: str, *phrases: str) -> bool:
-    plain = re.sub(r"[^\w\s']", " ", text)
-    plain = " ".join(plain.split())
+def _plain(text: str) -> str:
+    return " ".join(re.sub(r"[^\w\s']", " ", text.lower()).split())
+
+
+def _says(plain: str, *phrases: str) -> bool:
     return any(phrase in plain for phrase in phrases)

@@ -81,7 +81,7 @@ class Caller:
         await self._mouth.sound_of(self._wish.bye)
         if await self._listing(line):
             self.interruption.began_at = time.monotonic() + silent_lead_s(choose)
-            await self._say(line, self._wish.choose)
+            await self._say(line, self._answers.choose().text)
             self.stages.append(Stage.INTERRUPTED)
         for _ in range(ENOUGH):
             if await self._answer(line):

@@ -15,7 +15,7 @@ from crm.seed import SERVICES
 from local.receptionist import speech
 
 DAYS_AHEAD = 14
-# Around midnight "tomorrow" could mean another day when the call comes through.
+# Around midnight a weekday could mean another week when the call comes through.
 _LATE = dt.time(23, 45)
 
 _ASK = (
@@ -29,8 +29,8 @@ _CHOOSE = (
     "Can I come at {time}, please?",
     "I would like to come at {time}, please.",
     "Could you book me in at {time}, please?",
-    "Let's make it {time}, please.",
-    "Could I have the one at {time}, please?",
+    "Please book me in at {time}.",
+    "Sorry, could I come at {time}?",
 )
 _RESTATE = (
     "I would like to book {service} on {day} at {time}, please.",
@@ -38,31 +38,32 @@ _RESTATE = (
     "I need {service} on {day} at {time}.",
 )
 _BYE = (
-    "No, that's all. Thank you, goodbye.",
-    "No, thank you. That's everything. Goodbye.",
+    "That's all, thank you. Goodbye.",
+    "That's everything, thank you. Goodbye.",
     "That will be all, thank you. Goodbye.",
-    "No, thanks. Have a nice day. Goodbye.",
+    "Nothing else, thank you. Goodbye.",
 )
+# Hours after which a recogniser at telephone quality loses no part of the day.
+_PART_OF_DAY = {9: "morning", 10: "morning", 11: "morning", 1: "afternoon", 3: "afternoon", 4: "afternoon"}
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A wish and the words for it. `starts_at` is aware, in the dealership's zone."""
+    """A wish and the words for it.
+
+    `starts_at` is aware, in the dealership's zone; `day` and `time` are how the caller names it.
+    """
 
     seed: int
     service: str
     minutes: int
     starts_at: dt.datetime
     day: str
+    time: str
     ask: str
     choose: str
     restate: tuple[str, ...]
     bye: str
-
-    @property
-    def time(self) -> str:
-        """The wanted time as it is spoken: "ten thirty", "nine o'clock"."""
-        return _spoken_time(self.starts_at)
 
     @property
     def wish(self) -> str:
@@ -78,13 +79,15 @@ def scenario(seed: int, now: dt.datetime, zone: ZoneInfo) -> Scenario:
     day = dice.choice(_open_days(now, minutes, zone))
     starts_at = dice.choice(open_slots(day, minutes, (), now, zone))
     spoken_day = dice.choice(day_forms(day, now))
-    words = {"service": speech.one_of(service), "day": spoken_day, "time": _spoken_time(starts_at)}
+    spoken_time = dice.choice(time_forms(starts_at))
+    words = {"service": speech.one_of(service), "day": spoken_day, "time": spoken_time}
     return Scenario(
         seed=seed,
         service=service,
         minutes=minutes,
         starts_at=starts_at,
         day=spoken_day,
+        time=spoken_time,
         ask=_worded(dice.choice(_ASK), words),
         choose=_worded(dice.choice(_CHOOSE), words),
         restate=tuple(_worded(text, words) for text in dice.sample(_RESTATE, len(_RESTATE))),
@@ -96,11 +99,19 @@ def day_forms(day: dt.date, now: dt.datetime) -> Sequence[str]:
     """The ways to name a day; the weekday alone only where it can mean no other."""
     forms = [speech.day(day), speech.day(day).partition(", ")[2]]
     ahead = (day - now.date()).days
-    if now.time() < _LATE:
-        if ahead == 1:
-            forms.append("tomorrow")
-        if 1 <= ahead <= 6:
-            forms.append(f"{day:%A}")
+    if now.time() < _LATE and 1 <= ahead <= 6:
+        forms.append(f"{day:%A}")
+    return forms
+
+
+def time_forms(at: dt.datetime) -> Sequence[str]:
+    """The ways to name a time: "nine thirty", "nine thirty in the morning", "nine a.m."."""
+    hour = speech.number(at.hour % 12 or 12)
+    if not at.minute:
+        return [f"{hour} {'a.m.' if at.hour < 12 else 'p.m.'}"]
+    forms = [f"{hour} {speech.number(at.minute)}"]
+    if at.hour % 12 in _PART_OF_DAY:
+        forms.append(f"{forms[0]} in the {_PART_OF_DAY[at.hour % 12]}")
     return forms
 
 
@@ -109,10 +120,5 @@ def _open_days(now: dt.datetime, minutes: int, zone: ZoneInfo) -> list[dt.date]:
     return [day for day in days if open_slots(day, minutes, (), now, zone)]
 
 
-def _spoken_time(at: dt.datetime) -> str:
-    return speech.clock(at.hour * 60 + at.minute)
-
-
 def _worded(template: str, words: dict[str, str]) -> str:
-    text = template.format(**words)
-    return text.replace(" on tomorrow", " tomorrow")
+    return template.format(**words).replace(".m..", ".m.")

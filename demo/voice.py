@@ -14,6 +14,9 @@ from engine.vendors.deepgram import Heard
 
 VOICE = "joe-shifted"
 SPEAK_S = 20.0
+PAUSE_S = 0.6  # silence after which the caller takes the agent's turn for over
+# Sound of which no words come for this long is taken for no words at all.
+_WORDLESS_S = 3.0
 # Words whose end lies this little behind the caller's own last word still belong to what came before.
 _MARGIN_S = 0.3
 _AUDIBLE = 200  # of 32767
@@ -85,6 +88,12 @@ class Ear:
     def settled(self) -> bool:
         """No words are heard that may still change."""
         return self._open is None
+
+    def turn_over(self) -> bool:
+        """Whether the agent has said something since `forget`, and is silent now."""
+        if not self.sounded or self.silent_s < PAUSE_S:
+            return False
+        return (self.settled and bool(self.text)) or self.silent_s >= _WORDLESS_S
 
     def forget(self) -> None:
         """What was heard until now is answered: `text` begins anew."""

@@ -9,7 +9,6 @@ from engine.clock import wall
 from engine.history import Called, Returned, Said, TurnBegan, cut_at_word
 from engine.messages import Final, Interim, Playback, TurnEnded
 from engine.session import SessionAway, SessionStore
-from engine.settings import Settings
 from engine.utterances import Told
 from simulators.twilio import CallEvent
 
@@ -46,7 +45,7 @@ class Watch:
         """The simulated telephone's journal."""
         match event.kind:
             case "answered":
-                self._board.event("the app answers, its signature-checked webhook said: stream")
+                self._board.event("the app answers")
             case "says":
                 self._board.put(event.at, Kind.SAYS, self._name, event.detail["text"], settled=True)
             case "clear":
@@ -65,9 +64,9 @@ class Watch:
 
     # --- the agent, from the call's session in Redis
 
-    async def follow(self, settings: Settings, call: str) -> None:
+    async def follow(self, redis_url: str, call: str) -> None:
         """Reads the session until cancelled."""
-        store = SessionStore(settings.redis_url, settings.session_ttl_s, settings.session_write_ms, 60)
+        store = SessionStore(redis_url, ttl_s=60, write_ms=100, token_ttl_s=60)  # it only reads
         try:
             while True:
                 await self._look(store, call)
@@ -92,8 +91,8 @@ class Watch:
                 case Returned():
                     text = f"{self._tools.get(item.id, '?')} -> {_result(item.result)}"
                     self._board.put(item.id, Kind.TOOL, "", text, settled=True)
-                case TurnBegan():
-                    pass  # the caller's words are on the board already
+                case TurnBegan() if item.text and item.utterance:
+                    self._board.put(("heard", item.utterance), Kind.HEARS, AGENT, item.text, settled=True)
 
     def _said(self, said: Said) -> None:
         if not said.at:

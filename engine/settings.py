@@ -56,7 +56,10 @@ class Settings(BaseSettings):
         le=5000,
         description="Gap between words that ends a turn when noise hides silence, in ms",
     )
-    stt_keyterms: str = Field("", description="Comma-separated words that recognition should favour")
+    stt_keyterms: str = Field(
+        "",
+        description="Comma-separated words that recognition should favour; empty: the names of the dealership's services",
+    )
     tts_model: str = Field("aura-2-thalia-en", description="Deepgram speak voice")
 
     # --- the model

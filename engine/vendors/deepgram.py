@@ -7,7 +7,7 @@ unknown listen message comes as None, and on speak every text message comes as o
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -98,11 +98,14 @@ class _Socket:
 
     async def close(self) -> None:
         """Says goodbye as the protocol asks, and closes. Never raises, never takes longer than `CLOSE_LIMIT_S`."""
+        if self._socket is not None:
+            await self._try_to(self._say_goodbye())
+        await self._try_to(self._stack.aclose())  # also after a goodbye that nobody took
+
+    async def _try_to(self, farewell: Awaitable[None]) -> None:
         try:
-            async with asyncio.timeout(CLOSE_LIMIT_S):
-                if self._socket is not None:
-                    await self._say_goodbye()
-                await self._stack.aclose()
+            async with asyncio.timeout(CLOSE_LIMIT_S / 2):
+                await farewell
         except (TimeoutError, OSError, ConnectionClosed) as error:
             log.debug("closing a Deepgram socket: %s", type(error).__name__)
 

@@ -173,14 +173,19 @@ class Bench:
         found = await self._rows.fetch(statement, *arguments, timeout=LIMIT_S)
         return [dict(row) for row in found]
 
-    async def logged(self, sid: str) -> dict[str, Any]:
-        """The call's line in the call log, once the call is over there."""
+    async def logged(self, sid: str, outcome: str) -> dict[str, Any]:
+        """The call's line in the call log, once it has this outcome: the log is written behind the call."""
+        found: list[dict[str, Any]] = []
 
-        async def look() -> dict[str, Any] | None:
-            found = await self.rows("SELECT * FROM call_log WHERE call = $1", sid)
-            return found[0] if found and found[0]["outcome"] else None
+        async def look() -> bool:
+            found[:] = await self.rows("SELECT * FROM call_log WHERE call = $1", sid)
+            return bool(found) and found[0]["outcome"] == outcome
 
-        return await eventually(look, f"the outcome of {sid}")
+        try:
+            await eventually(look, f"the outcome {outcome}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: the log has {found}") from None
+        return found[0]
 
     async def events(self, sid: str, kind: str) -> list[dict[str, Any]]:
         """Details of the call's events of one kind, in order."""

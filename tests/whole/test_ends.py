@@ -17,10 +17,9 @@ pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 async def ended_cleanly(bench: Bench, talk: Talk, outcome: str) -> Stored:
     """Waits until log, session, sockets and live calls all say that it is over."""
     await talk.ended()
-    log = await bench.logged(talk.sid)
+    log = await bench.logged(talk.sid, outcome)
     await bench.quiet()
     stored = await bench.session(talk.sid)
-    assert log["outcome"] == outcome
     assert log["ended_at"] is not None
     assert stored.meta.outcome == outcome
     assert stored.next == ("hangup" if outcome in ("completed", "silent") else "")
@@ -35,7 +34,7 @@ async def test_who_hangs_up_while_it_rings_has_abandoned_the_call_at_once(bench:
 
     await bench.post("status", fields | {"CallStatus": "canceled"})
 
-    assert (await bench.logged(fields["CallSid"]))["outcome"] == "abandoned"
+    await bench.logged(fields["CallSid"], "abandoned")
     assert await bench.exists(f"token:{parameter.get('value')}"), (
         "it was the token's end that told, not Twilio"
     )
@@ -51,7 +50,7 @@ async def test_a_ringing_call_of_which_nothing_more_is_heard_is_abandoned_when_i
     await talk.call.hang_up()
 
     assert await talk.ended() == "canceled"
-    assert (await bench.logged(talk.sid))["outcome"] == "abandoned"
+    await bench.logged(talk.sid, "abandoned")
     assert talk.sid not in await bench.live()
 
 
@@ -151,7 +150,8 @@ async def test_whatever_the_caller_was_doing_a_hang_up_leaves_nothing_running(be
 
     async def at(c: Caller, moment: int) -> None:
         if moment == 0:
-            return None  # as soon as it is answered
+            await c.event("start_sent")
+            return None  # nobody has spoken yet
         await c.hears("help you today")
         await c.quiet(0.2)
         if moment == 1:

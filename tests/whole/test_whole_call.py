@@ -25,7 +25,7 @@ LEGS = {
     Leg.AUDIO_TO_CALLER,
     Leg.VOICE_TO_VOICE,
 }
-SLOTS = "On Tuesday we have nine, nine thirty and ten in the morning, and a good many times in the afternoon."
+SLOTS = "On Tuesday we have nine, nine thirty and ten in the morning and many times later in the day."
 
 
 def next_tuesday() -> dt.date:
@@ -38,7 +38,7 @@ async def books(c: Caller) -> None:
     await c.hears("help you today")
     await c.quiet(0.3)
     await c.say("I need an oil change on Tuesday")
-    await c.hears("ten in the")
+    await c.hears("nine thirty")
     await c.say("Sorry, nine thirty please")
     await c.hears("anything else")
     await c.quiet(0.3)
@@ -64,7 +64,7 @@ async def booking_call(bench: Bench) -> Talk:
 async def test_a_caller_is_known_asks_interrupts_books_and_is_hung_up_on_after_goodbye(bench: Bench) -> None:
     talk = await booking_call(bench)
     status = await talk.ended()
-    log = await bench.logged(talk.sid)
+    log = await bench.logged(talk.sid, "completed")
 
     assert status == "completed"
     assert talk.call.errors == []
@@ -117,7 +117,6 @@ async def it_was_booked(bench: Bench, talk: Talk) -> None:
 def the_log_knows_it(log: dict, talk: Talk) -> None:
     done = [exchange for exchange in talk.exchanges() if exchange.outcome is Outcome.DONE]
     assert len(done) == len(talk.exchanges()) == 5
-    assert log["outcome"] == "completed"
     assert (log["caller"], log["attested"]) == (SARAH, True)
     assert (log["turns"], log["interruptions"], log["tool_calls"]) == (4, 1, 2)
     assert log["cached_tokens"] == CACHED_TOKENS * len(done)

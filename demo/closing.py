@@ -37,7 +37,7 @@ def print_closing(console: Console, record: Record, wav: Path, wished: str, faul
     console.print()
     console.print(legs_table(record))
     console.print(f"Wished for: {wished}")
-    for booking in record.bookings or ["none"]:
+    for booking in [str(booking) for booking in record.bookings] or ["none"]:
         console.print(f"In Postgres: {booking}", highlight=False)
     console.print(f"How the call ended: {record.outcome or 'its log has no end'}")
     console.print(f"Recording (stereo; left the caller, right the agent): {wav}", soft_wrap=True)

@@ -63,7 +63,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         wished = "nothing: the caller is mute" if options.mute else wish.wish
         console.print(f"SEED={seed}: the caller wants {wished}.", highlight=False)
         done = asyncio.run(perform(stage, wish, console, HOME / "call.wav", mute=options.mute))
-    wrong = fault(done.record, wish, CALLER, mute=options.mute)
+    wrong = fault(done.record, wish, CALLER, mute=options.mute) or done.failure
     print_closing(console, done.record, done.wav, wished, wrong)
     if options.json:
         options.json.write_text(json.dumps(_facts(seed, wish, done, wrong, options.mute), indent=2))

@@ -30,15 +30,15 @@ class LegShown:
 
 
 LEGS = (
-    LegShown(Leg.FINAL_TO_REQUEST, "caller's final transcript -> model asked", 800),
+    LegShown(Leg.FINAL_TO_REQUEST, "final transcript -> model asked", 800),
     LegShown(Leg.FIRST_TOKEN, "model asked -> its first token"),
-    LegShown(SPEECH, "model's first sentence -> first byte of speech", 500),
-    LegShown(Leg.AUDIO_TO_CALLER, "first byte of speech -> sent to the caller"),
-    LegShown(Leg.VOICE_TO_VOICE, "caller's last word -> agent is heard (end to end)", 2000),
-    LegShown(Leg.INTERIM_TO_CLEAR, "barge-in: interim that interrupts -> clear sent", 200),
-    LegShown(INTERRUPTION, "barge-in at the caller's line: first sound -> silence"),
+    LegShown(SPEECH, "model's first sentence -> first speech", 500),
+    LegShown(Leg.AUDIO_TO_CALLER, "first speech -> sent to the caller"),
+    LegShown(Leg.VOICE_TO_VOICE, "caller's last word -> agent speaks", 2000),
+    LegShown(Leg.INTERIM_TO_CLEAR, "barge-in: interim -> clear sent", 200),
+    LegShown(INTERRUPTION, "barge-in on the line: sound -> silence"),
     LegShown(Leg.TOOL, "tool asked -> answered"),
-    LegShown(Leg.GREETING, "stream up -> first frame of the greeting"),
+    LegShown(Leg.GREETING, "stream up -> greeting begins"),
 )
 
 

@@ -14,7 +14,7 @@ from simulators.twilio import CallEvent
 
 AGENT = "Agent"
 LOOK_S = 0.1
-_LONGEST = 110
+_LONGEST = 90
 
 
 class Watch:
@@ -125,7 +125,9 @@ def _result(text: str) -> str:
 
 def _brief(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {_brief(item)}" for name, item in value.items() if item is not None)
+        told = [(name, item) for name, item in value.items() if item is not None]
+        told.sort(key=lambda entry: isinstance(entry[1], dict | list))  # the plain ones say most
+        return ", ".join(f"{name}: {_brief(item)}" for name, item in told)
     if isinstance(value, list):
         shown = ", ".join(_brief(item) for item in value[:3])
         return f"{shown} and {len(value) - 3} more" if len(value) > 3 else shown

@@ -37,7 +37,7 @@ from engine import telemetry
 from engine.actor import Actor, Ref, spawn
 from engine.calllog import CallLog, finish_dead_calls
 from engine.host import HostPool, MakeCall
-from engine.ingress import Ingress, IngressPorts, starlette_app
+from engine.ingress import Ingress, IngressPorts
 from engine.messages import CallerContext, CallInfo, Start, ToolRequest, ToolResult
 from engine.session import SessionAway, SessionStore
 from engine.settings import Settings, SettingsError, load_settings
@@ -178,7 +178,7 @@ class IngressActor:
             make_stream=self._make_stream,
             check_ready=self._check_ready,
         )
-        return starlette_app(Ingress(settings, ports), self._opened)
+        return Ingress(settings, ports).app(self._opened)
 
     @contextlib.asynccontextmanager
     async def _opened(self) -> AsyncIterator[None]:

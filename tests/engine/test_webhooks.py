@@ -1,8 +1,8 @@
-"""Small rules of the ingress; its routes are tested in whole calls."""
+"""Small rules of the webhooks; the webhooks themselves are tested in whole calls."""
 
 import pytest
 
-from engine.ingress import caller_of
+from engine.webhooks import caller_of
 
 
 @pytest.mark.parametrize("number", ["", "+266696687", "anonymous", "Anonymous", "Restricted", "unavailable"])

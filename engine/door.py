@@ -1,0 +1,59 @@
+"""Where Twilio reaches this app, and whether what comes is Twilio's."""
+
+import logging
+
+from starlette.datastructures import FormData
+from starlette.requests import HTTPConnection, Request
+from starlette.websockets import WebSocket
+
+from engine.settings import Settings
+from engine.telemetry import count
+from engine.twilio import signature
+
+log = logging.getLogger("engine.door")
+
+PREFIX = "/api/v1/voice"
+
+
+class Door:
+    """The public address, and the check of signatures against it. Without an auth token nothing is checked."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._base_url = settings.base_url
+        self._token = settings.twilio_auth_token
+        self._strict_stream = settings.strict_stream_signature
+        self._warned = False
+
+    def base(self, request: HTTPConnection) -> str:
+        """`BASE_URL`, or what the request says, with a warning: anybody can send a Host header."""
+        if self._base_url:
+            return self._base_url
+        if not self._warned:
+            self._warned = True
+            log.warning("BASE_URL is not set: URLs for Twilio are taken from the request's Host header")
+        scheme = request.headers.get("x-forwarded-proto", request.url.scheme)
+        return f"{scheme.replace('ws', 'http', 1)}://{request.headers.get('host', '')}"
+
+    async def signed_form(self, request: Request) -> FormData | None:
+        """A webhook's form, or None when its signature is missing or doesn't match."""
+        form = await request.form()
+        if not self._token:
+            return form
+        url = signature.public_url(self.base(request), "", "", request.url.path, request.url.query)
+        if signature.webhook_is_signed(self._token, url, form, request.headers.get(signature.HEADER)):
+            return form
+        count("webhooks_unsigned")
+        log.warning("webhook refused: its signature doesn't match %s; is BASE_URL what Twilio calls?", url)
+        return None
+
+    def stream_may_open(self, websocket: WebSocket) -> bool:
+        """Whether a stream may go on to show its token. A signature that doesn't match is counted."""
+        if not self._token:
+            return True
+        base = self.base(websocket).replace("http", "ws", 1)
+        url = signature.public_url(base, "", "", websocket.url.path, "")
+        if signature.stream_is_signed(self._token, url, websocket.headers.get(signature.HEADER)):
+            return True
+        count("streams_unsigned")
+        log.warning("stream's signature doesn't match %s; its token decides", url)
+        return not self._strict_stream

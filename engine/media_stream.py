@@ -1,0 +1,170 @@
+"""The Media Streams WebSocket: from Twilio's `connected` to the end of the stream."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from engine.actor import Actor, Ref, spawn
+from engine.door import Door
+from engine.messages import CallerAudio, CallerGone, CallInfo, DtmfPressed, MarkEchoed
+from engine.session import SessionAway, SessionStore
+from engine.settings import Settings
+from engine.telemetry import bound, count
+from engine.twilio.stream import Dtmf, Mark, Media, Start, Stop, StreamReader, StreamRefused
+
+log = logging.getLogger("engine.media_stream")
+
+START_LIMIT_S = 5.0
+STREAM_END_LIMIT_S = 30.0
+CLOSE_LIMIT_S = 2.0
+CLOSE_NORMAL, CLOSE_POLICY = 1000, 1008
+
+
+class StreamRef(Protocol):
+    """A started StreamActor as the socket's loop sees it."""
+
+    audio: Ref
+
+    def tell(self, message: object) -> None:
+        """See `Ref`."""
+
+
+class MediaStreams:
+    """The streams of one replica. `make_stream` makes a StreamActor, not yet started."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        door: Door,
+        store: SessionStore,
+        make_stream: Callable[[CallInfo, str, WebSocket], Actor],
+    ) -> None:
+        self._settings = settings
+        self._door = door
+        self._store = store
+        self._make_stream = make_stream
+        self._streams: dict[str, Actor] = {}
+        self._endings: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Waits for streams that are ending, and no longer than it may."""
+        if self._endings:
+            _, late = await asyncio.wait(self._endings, timeout=CLOSE_LIMIT_S)
+            for ending in late:
+                ending.cancel()
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """The call: from Twilio's `connected` to its end."""
+        if not self._door.stream_may_open(websocket):
+            await websocket.close(CLOSE_POLICY)
+            return
+        await websocket.accept()
+        reader = StreamReader()
+        try:
+            start = await asyncio.wait_for(_read_start(websocket, reader), START_LIMIT_S)
+            info = await self._redeem(start)
+        except (StreamRefused, TimeoutError, WebSocketDisconnect, SessionAway) as error:
+            count("streams_refused")
+            log.warning("stream refused: %s", error or "no start within 5 s")
+            await _close(websocket, CLOSE_POLICY)
+            return
+        with bound(info.call):
+            await self._run_stream(websocket, reader, start, info)
+
+    async def _redeem(self, start: Start) -> CallInfo:
+        token = start.parameters.get("token", "")
+        call = await self._store.redeem(token) if token else None
+        stored = await self._store.read(call) if call else None
+        if stored is None or stored.info is None or call != start.call:
+            raise StreamRefused("the stream's token is unknown, used, too old, or another call's")
+        return stored.info
+
+    async def _run_stream(
+        self, websocket: WebSocket, reader: StreamReader, start: Start, info: CallInfo
+    ) -> None:
+        stream = self._make_stream(info, start.stream, websocket)
+        self._streams[info.call] = stream
+        spawn(stream, f"stream {info.call}")
+        why = "dropped"
+        try:
+            await self._mark_live(info.call, start.stream)
+            why = await _relay(websocket, reader, stream)  # type: ignore[arg-type]
+        finally:
+            stream.tell(CallerGone(why))
+            count("frames_bad", reader.bad)
+            count("frames_lost", reader.lost)
+            # Serve cancels the request of a socket that its client closed, so the end has a task of its own.
+            ending = asyncio.create_task(self._end_stream(websocket, stream, info.call, start.stream))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+            await asyncio.shield(ending)
+
+    async def _end_stream(self, websocket: WebSocket, stream: Actor, call: str, stream_sid: str) -> None:
+        try:
+            await _close(websocket, CLOSE_NORMAL)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stream.ended(), STREAM_END_LIMIT_S)
+            await stream.kill()
+        finally:
+            if self._streams.get(call) is stream:
+                del self._streams[call]
+            await self._mark_over(call, stream_sid)
+
+    async def _mark_live(self, call: str, stream: str) -> None:
+        try:
+            await self._store.live(call, stream, self._settings.max_call_s + 60)
+        except SessionAway:
+            count("live_unmarked")
+
+    async def _mark_over(self, call: str, stream: str) -> None:
+        try:
+            await self._store.over(call, stream)
+        except SessionAway:
+            count("live_unmarked")
+
+
+async def _read_start(websocket: WebSocket, reader: StreamReader) -> Start:
+    while True:
+        event = reader.receive(await _read(websocket))
+        if isinstance(event, Start):
+            return event
+
+
+async def _relay(websocket: WebSocket, reader: StreamReader, stream: StreamRef) -> str:
+    """Passes on what Twilio says until the stream's end; returns why it ended."""
+    audio = stream.audio
+    while True:
+        try:
+            event = reader.receive(await _read(websocket))
+        except WebSocketDisconnect:
+            return "dropped"
+        except StreamRefused as refused:
+            log.warning("stream closed: %s", refused)
+            return "dropped"
+        if isinstance(event, Media):
+            audio.tell(CallerAudio(event.payload))
+        elif isinstance(event, Mark):
+            stream.tell(MarkEchoed(event.name))
+        elif isinstance(event, Dtmf):
+            stream.tell(DtmfPressed(0, event.digit))
+        elif isinstance(event, Stop):
+            return "stop"
+
+
+async def _read(websocket: WebSocket) -> str | bytes:
+    """The next message. Raises WebSocketDisconnect."""
+    message = await websocket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1006))
+    return message.get("text") or message.get("bytes") or b""
+
+
+async def _close(websocket: WebSocket, code: int) -> None:
+    """Closes a socket that may be closed already."""
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError, OSError):
+        async with asyncio.timeout(CLOSE_LIMIT_S):
+            await websocket.close(code)

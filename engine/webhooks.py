@@ -1,0 +1,186 @@
+"""Twilio's voice webhooks: a call rings, a stream ended, a call's status changed."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from engine import phrases
+from engine.actor import spawn
+from engine.calllog import CallLog, Outcome
+from engine.clock import wall
+from engine.door import PREFIX, Door
+from engine.messages import CallerContext, CallInfo
+from engine.ringing import RingingActor, Rings
+from engine.session import SessionAway, SessionStore, Stored
+from engine.settings import Settings
+from engine.telemetry import bound, count
+from engine.twilio import twiml
+
+log = logging.getLogger("engine.webhooks")
+
+CONTEXT_LIMIT_S = 1.5
+RESUMES = 3  # new streams for one call, after drops
+ATTESTED = "TN-Validation-Passed-A"
+BUSY = "Thanks for calling. All our lines are busy right now. Please call again in a few minutes."
+DOWN = "Sorry, we can't take your call right now. Please call again in a few minutes."
+_WITHHELD = {"", "+266696687", "266696687", "anonymous", "restricted", "unknown", "unavailable", "private"}
+_ENDED = ("completed", "canceled", "busy", "failed", "no-answer")
+
+
+class Webhooks:
+    """The three webhooks. `context` looks a caller up, `plain_context` needs nothing outside."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        door: Door,
+        store: SessionStore,
+        call_log: CallLog,
+        context: Callable[[CallInfo], Awaitable[CallerContext]],
+        plain_context: Callable[[CallInfo], CallerContext],
+    ) -> None:
+        self._settings = settings
+        self._door = door
+        self._store = store
+        self._log = call_log
+        self._context_of = context
+        self._plain_context = plain_context
+        self._ringing = RingingActor(store, settings.token_ttl_s, self._abandoned)
+
+    def start(self) -> None:
+        """Starts what watches ringing calls."""
+        spawn(self._ringing, "ringing")
+
+    async def close(self) -> None:
+        """Ends what `start` started."""
+        await self._ringing.kill()
+
+    async def incoming(self, request: Request) -> Response:
+        """A call rings."""
+        form = await self._door.signed_form(request)
+        if form is None:
+            return _forbidden()
+        call = str(form.get("CallSid", ""))
+        if not call:
+            return PlainTextResponse("CallSid is missing: is this Twilio's voice webhook?", 400)
+        info = CallInfo(
+            call,
+            caller_of(str(form.get("From", ""))),
+            str(form.get("To", "")),
+            form.get("StirVerstat") == ATTESTED,
+            wall(),
+        )
+        with bound(call):
+            try:
+                return await self._answer_call(request, info)
+            except SessionAway as error:
+                log.error("call not taken: %s", error)
+                count("calls_refused")
+                return _xml(self._fall_back(DOWN))
+
+    async def _answer_call(self, request: Request, info: CallInfo) -> Response:
+        store = self._store
+        busy = len(await store.live_calls()) >= self._settings.capacity * self._settings.ingress_replicas
+        if busy or await store.draining():
+            count("calls_past_capacity")
+            return _xml(self._fall_back(BUSY))
+        token = await store.ring(info)
+        self._log.open_call(info)
+        await store.keep_context(info.call, await self._context(info))
+        self._ringing.tell(Rings(info.call, token))
+        return self._connect(request, token)
+
+    async def _context(self, info: CallInfo) -> CallerContext:
+        try:
+            async with asyncio.timeout(CONTEXT_LIMIT_S):
+                return await self._context_of(info)
+        except Exception as error:  # whatever it is, the caller must be answered
+            count("contexts_missed")
+            log.warning("caller's context not found: %s: %s", type(error).__name__, error)
+            return self._plain_context(info)
+
+    async def stream_ended(self, request: Request) -> Response:
+        """A stream ended: what we wanted next, or the call goes on in a new stream."""
+        form = await self._door.signed_form(request)
+        if form is None:
+            return _forbidden()
+        call = str(form.get("CallSid", ""))
+        with bound(call):
+            try:
+                return await self._next(request, call, str(form.get("CallStatus", "")))
+            except SessionAway as error:
+                log.error("can't tell what comes next: %s", error)
+                return _xml(self._fall_back(DOWN))
+
+    async def _next(self, request: Request, call: str, status: str) -> Response:
+        stored = await self._store.read(call)
+        if stored is None or stored.next == "hangup" or status == "completed":
+            return _xml(twiml.hang_up())
+        if stored.next == "transfer":
+            return _xml(twiml.dial(self._settings.transfer_number))
+        if stored.next == "fallback" or stored.meta.outcome not in ("", Outcome.DROPPED):
+            return _xml(self._fall_back(""))
+        if await self._store.broke(call, wall()) > RESUMES:
+            return _xml(self._fall_back(phrases.UNAVAILABLE))
+        count("streams_resumed")
+        token = await self._store.new_token(call)
+        self._ringing.tell(Rings(call, token))
+        return self._connect(request, token)
+
+    async def status(self, request: Request) -> Response:
+        """Twilio tells how the call goes."""
+        form = await self._door.signed_form(request)
+        if form is None:
+            return _forbidden()
+        call, status = str(form.get("CallSid", "")), str(form.get("CallStatus", ""))
+        if call:
+            self._log.log_call_event(call, "status", {"status": status}, wall())
+        if status in _ENDED:
+            try:
+                stored = await self._store.read(call)
+                if stored is not None and not stored.meta.stream and not stored.meta.outcome:
+                    await self._abandoned(call)
+            except SessionAway:
+                count("statuses_unread")  # the call log's sweeper finds the call
+        return Response(status_code=204)
+
+    async def _abandoned(self, call: str) -> None:
+        stored = await self._store.read(call)
+        if stored is None or _is_over(stored):
+            return
+        outcome = Outcome.DROPPED if stored.meta.stream else Outcome.ABANDONED
+        self._log.finalize_call_log(call, outcome, wall())
+
+    def _connect(self, request: Request, token: str) -> Response:
+        base = self._door.base(request)
+        socket = base.replace("http", "ws", 1) + f"{PREFIX}/media-stream"
+        return _xml(twiml.connect_stream(socket, f"{base}{PREFIX}/stream-ended", {"token": token}))
+
+    def _fall_back(self, words: str) -> str:
+        number = self._settings.fallback_number
+        if number:
+            return twiml.say_and_dial(words, number) if words else twiml.dial(number)
+        return twiml.say_and_hang_up(words) if words else twiml.hang_up()
+
+
+def caller_of(number: str) -> str:
+    """The caller's number, or "anonymous" for the ways in which Twilio says that it is withheld.
+
+    Twilio, Request parameters: From; +266696687 spells ANONYMOUS on a telephone's keys.
+    """
+    return "anonymous" if number.lower() in _WITHHELD else number
+
+
+def _is_over(stored: Stored) -> bool:
+    return bool(stored.meta.outcome) and stored.meta.outcome != Outcome.DROPPED
+
+
+def _forbidden() -> Response:
+    return PlainTextResponse("the signature is missing or doesn't match", 403)
+
+
+def _xml(document: str) -> Response:
+    return Response(document, media_type="text/xml")

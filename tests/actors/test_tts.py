@@ -1,0 +1,407 @@
+"""TtsActor with deepgram-sdk over real sockets: marks, voices that misbehave, and a server played by hand."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from told import LIMIT_S, Told
+
+from actors import tts
+from actors.tts import TtsActor
+from engine import telemetry
+from engine.actor import spawn
+from engine.messages import Adopt, Hush, Speak, SpeechAudio, SpeechWhole, TtsHeld
+from engine.settings import Settings
+from engine.vendors import deepgram
+from engine.vendors.deepgram import SpeakSocket
+from local.receptionist.serving import serving as serving_plain
+from local.speech.app import speech_app
+from local.speech.params import Refusal
+from local.speech.ports import Voice
+from local.speech.serve import serving
+from local.speech.watch import Limits, Watch
+from simulators.marks import MarkReader, MarksDelays, MarksVoice, marks_app, text_of
+
+FAST = MarksDelays(final_s=0.02, first_audio_s=0.01, voice_speed=50.0)
+SLOW = MarksDelays(final_s=0.02, first_audio_s=0.01, voice_speed=2.0)
+LONG = "This is a sentence that takes a while to say, so that somebody can interrupt it in the middle."
+
+
+class Line:
+    """A TtsActor on a socket, and everybody that it knows."""
+
+    def __init__(self, http_url: str, watch: Watch | None = None) -> None:
+        self.media, self.stream = Told(), Told()
+        self._watch = watch
+        settings = Settings(_env_file=None, deepgram_base_url=http_url)  # type: ignore[call-arg]
+        client = deepgram.client(settings)
+        self.actor = TtsActor(lambda: SpeakSocket(client, settings), self.media, self.stream)
+
+    @property
+    def watch(self) -> Watch:
+        assert self._watch is not None
+        return self._watch
+
+    def speak(self, turn: int, index: int, text: str) -> None:
+        self.actor.tell(Speak(1, turn, index, text))
+
+    async def whole(self, turn: int, index: int) -> None:
+        await self.media.until(lambda told: SpeechWhole(1, turn, index) in told.all)
+
+    def audio_of(self, turn: int, index: int) -> bytes:
+        return b"".join(a.payload for a in self.media.of(SpeechAudio) if (a.turn, a.index) == (turn, index))
+
+    def said(self, turn: int, index: int) -> str:
+        """What the audio told under this sentence says."""
+        return text_of(MarkReader().feed(self.audio_of(turn, index))).strip()
+
+
+@asynccontextmanager
+async def running(line: Line) -> AsyncIterator[Line]:
+    spawn(line.actor, "tts")
+    try:
+        yield line
+    finally:
+        await line.actor.kill()
+
+
+@asynccontextmanager
+async def line(app: Any = None) -> AsyncIterator[Line]:
+    async with serving(app or marks_app(FAST)) as server, running(Line(server.http_url, server.watch)) as it:
+        yield it
+
+
+class _NobodyListens:
+    async def open(self, tell: Any) -> None:
+        raise AssertionError("nobody listens here")
+
+
+def with_voice(voice: Voice) -> Starlette:
+    return speech_app(lambda _: _NobodyListens(), lambda _: voice)  # type: ignore[arg-type, return-value]
+
+
+# ---------------------------------------------------------------- sentences
+
+
+async def test_sentences_come_in_order_and_each_is_whole_after_all_its_audio() -> None:
+    texts = ["Sure.", "I can book that for you.", "Is nine o'clock fine?"]
+    async with line() as agent:
+        for index, text in enumerate(texts):
+            agent.speak(1, index, text)
+        await agent.whole(1, 2)
+        assert [agent.said(1, index) for index in range(3)] == texts
+        order = [
+            (m.index, isinstance(m, SpeechWhole))
+            for m in agent.media.all
+            if isinstance(m, SpeechAudio | SpeechWhole)
+        ]
+        assert order == sorted(order)
+        assert [index for index, whole in order if whole] == [0, 1, 2]
+        assert agent.watch.types("speak") == ["Speak", "Flush"] * 3
+
+
+async def test_audio_carries_when_it_was_asked_for_and_when_it_first_came() -> None:
+    async with line() as agent:
+        agent.speak(1, 0, LONG)
+        await agent.whole(1, 0)
+        audio = agent.media.of(SpeechAudio)
+        assert len(audio) > 1
+        assert len({(a.asked_at, a.audio_at) for a in audio}) == 1
+        assert 0 < audio[0].asked_at <= audio[0].audio_at
+
+
+async def test_a_successor_is_answered_and_an_older_epoch_is_not() -> None:
+    async with line() as agent:
+        agent.actor.tell(Adopt(5, 1, 0))
+        agent.actor.tell(Adopt(4, 1, 0))
+        agent.actor.tell(Adopt(6, 1, 0))
+        await agent.stream.next(TtsHeld, 2)
+        assert agent.stream.of(TtsHeld) == [TtsHeld(5), TtsHeld(6)]
+
+
+# ---------------------------------------------------------------- hushed
+
+
+@pytest.mark.parametrize("flushed_after_clear", [False, True])
+@pytest.mark.parametrize("late_chunks", [0, 3])
+async def test_after_a_hush_nothing_of_that_turn_is_told_and_the_next_is_whole(
+    flushed_after_clear: bool, late_chunks: int
+) -> None:
+    limits = Limits(flushed_after_clear=flushed_after_clear, late_chunks=late_chunks)
+    async with line(marks_app(SLOW, limits)) as agent:
+        agent.speak(1, 0, LONG)
+        agent.speak(1, 1, LONG)
+        await agent.media.next(SpeechAudio)
+        hushed = Told()
+        agent.actor.observe = hushed.tell
+        agent.actor.tell(Hush(1))
+        agent.speak(2, 0, "What can I do instead?")
+        await hushed.next(Hush)
+        before = len([a for a in agent.media.of(SpeechAudio) if a.turn == 1])
+        await agent.whole(2, 0)
+        assert agent.said(2, 0) == "What can I do instead?"
+        assert len([a for a in agent.media.of(SpeechAudio) if a.turn == 1]) == before
+        assert [whole.turn for whole in agent.media.of(SpeechWhole)] == [2]
+        assert agent.watch.types("speak").count("Clear") == 1
+        assert agent.watch.opened == 1
+
+
+async def test_what_is_told_of_a_hushed_turn_afterwards_is_not_spoken() -> None:
+    async with line() as agent:
+        agent.actor.tell(Hush(3))
+        agent.speak(3, 5, "Too late.")
+        agent.speak(2, 0, "Much too late.")
+        agent.speak(4, 0, "In time.")
+        await agent.whole(4, 0)
+        assert {a.turn for a in agent.media.of(SpeechAudio)} == {4}
+        assert "Clear" not in agent.watch.types("speak")
+
+
+async def test_a_hush_between_sentences_clears_nothing() -> None:
+    async with line() as agent:
+        agent.speak(1, 0, "One.")
+        await agent.whole(1, 0)
+        agent.actor.tell(Hush(1))
+        agent.speak(2, 0, "Two.")
+        await agent.whole(2, 0)
+        assert "Clear" not in agent.watch.types("speak")
+
+
+# ---------------------------------------------------------------- the limit of flushes
+
+
+async def test_twenty_five_sentences_in_a_minute_are_all_spoken() -> None:
+    async with line(marks_app(FAST, Limits(flush_limit=20))) as agent:
+        before = telemetry.snapshot().get("tts_warnings", 0)
+        for index in range(25):
+            agent.speak(1, index, f"Number {index}.")
+        await agent.whole(1, 24)
+        assert [agent.said(1, index) for index in range(25)] == [f"Number {n}." for n in range(25)]
+        assert agent.watch.opened == 2
+        assert telemetry.snapshot().get("tts_warnings", 0) == before
+
+
+async def test_a_flush_that_is_ignored_with_a_warning_is_asked_again_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
+    async with line(marks_app(FAST, Limits(flush_limit=2))) as agent:  # fewer than the actor thinks
+        for index in range(5):
+            agent.speak(1, index, f"Number {index}.")
+            await agent.whole(1, index)
+        assert [agent.said(1, index) for index in range(5)] == [f"Number {n}." for n in range(5)]
+        assert agent.watch.opened == 3
+
+
+# ---------------------------------------------------------------- a vendor that fails
+
+
+class Stalling:
+    """A voice that never says a thing for the first `times`."""
+
+    def __init__(self, times: int, source: int = 1) -> None:
+        self._times = times
+        self._marks = MarksVoice(source, FAST)
+
+    async def say(self, text: str) -> AsyncGenerator[bytes, None]:
+        if self._times:
+            self._times -= 1
+            await asyncio.Event().wait()
+        async for chunk in self._marks.say(text):
+            yield chunk
+
+
+async def test_a_vendor_that_stalls_is_left_and_the_sentence_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tts, "ANSWER_LIMIT_S", 0.25)
+    monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
+    async with line(with_voice(Stalling(1))) as agent:
+        agent.speak(1, 0, "Can you hear me?")
+        agent.speak(1, 1, "Good.")
+        await agent.whole(1, 1)
+        assert (agent.said(1, 0), agent.said(1, 1)) == ("Can you hear me?", "Good.")
+        assert agent.watch.opened == 2
+
+
+class Fading:
+    """A voice whose socket its test cuts: the first sentence stops in the middle."""
+
+    def __init__(self) -> None:
+        self._marks = MarksVoice(1, FAST)
+        self._faded = False
+
+    async def say(self, text: str) -> AsyncGenerator[bytes, None]:
+        async for chunk in self._marks.say(text):
+            yield chunk
+            if not self._faded:
+                self._faded = True
+                await asyncio.Event().wait()
+
+
+async def test_a_sentence_cut_in_its_middle_ends_there_and_the_next_is_spoken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
+    async with line(with_voice(Fading())) as agent:
+        agent.speak(1, 0, LONG)
+        agent.speak(1, 1, "Good.")
+        await agent.media.next(SpeechAudio)
+        for socket in list(agent.watch.sockets):
+            await socket.close(1011, "NET-0000 internal error")
+        await agent.whole(1, 1)
+        assert LONG.startswith(agent.said(1, 0))
+        assert agent.said(1, 0) != LONG
+        assert agent.said(1, 1) == "Good."
+        assert [whole.index for whole in agent.media.of(SpeechWhole)] == [0, 1]
+
+
+async def test_a_vendor_that_refuses_is_asked_until_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
+    app = marks_app(FAST)
+    app.state.watch.refusal = Refusal(429, "TOO_MANY_REQUESTS", "too many")
+    async with line(app) as agent:
+        seen = Told()
+        agent.actor.observe = seen.tell
+        agent.speak(1, 0, "One.")
+        downs = await seen.next(tts.Down, 3)
+        assert "HTTP 429" in downs.reason
+        app.state.watch.refusal = None
+        await agent.whole(1, 0)
+        assert agent.said(1, 0) == "One."
+
+
+async def test_an_actor_that_ends_says_goodbye_and_leaves_no_socket() -> None:
+    async with line() as agent:
+        agent.speak(1, 0, "One.")
+        await agent.whole(1, 0)
+        agent.actor.stop()
+        await agent.actor.ended()
+        await agent.watch.until(lambda watch: watch.count("speak") == 0)
+        assert agent.watch.types("speak")[-1] == "Close"
+
+
+# ---------------------------------------------------------------- a server played by hand
+
+
+class ByHand:
+    """A speak server of which the test is the voice: it sees each command and says what is sent back."""
+
+    def __init__(self) -> None:
+        self.sockets: list[WebSocket] = []
+        self.commands: asyncio.Queue[tuple[int, dict[str, Any]]] = asyncio.Queue()
+        self.app = Starlette(routes=[WebSocketRoute("/v1/speak", self._serve)])
+
+    async def _serve(self, socket: WebSocket) -> None:
+        await socket.accept()
+        number = len(self.sockets)
+        self.sockets.append(socket)
+        try:
+            while True:
+                self.commands.put_nowait((number, json.loads(await socket.receive_text())))
+        except WebSocketDisconnect:
+            self.commands.put_nowait((number, {"type": "left"}))
+
+    async def asked(self, *kinds: str, socket: int = 0) -> None:
+        """The next commands are these."""
+        for kind in kinds:
+            number, command = await asyncio.wait_for(self.commands.get(), LIMIT_S)
+            assert (number, command["type"]) == (socket, kind)
+
+    async def says(self, *messages: str | bytes, socket: int = 0) -> None:
+        for message in messages:
+            if isinstance(message, bytes):
+                await self.sockets[socket].send_bytes(message)
+            else:
+                await self.sockets[socket].send_json({"type": message, "sequence_id": 0})
+
+
+@asynccontextmanager
+async def by_hand() -> AsyncIterator[tuple[ByHand, Line]]:
+    hand = ByHand()
+    async with serving_plain(hand.app) as port, running(Line(f"http://127.0.0.1:{port}")) as agent:
+        yield hand, agent
+
+
+async def test_a_flushed_that_comes_after_its_clear_is_not_taken_for_the_next_sentences() -> None:
+    async with by_hand() as (hand, agent):
+        agent.speak(1, 0, "One.")
+        await hand.asked("Speak", "Flush")
+        agent.actor.tell(Hush(1))
+        agent.speak(2, 0, "Two.")
+        await hand.asked("Clear", "Speak", "Flush")
+        await hand.says(b"late", "Cleared", "Flushed")  # of "One."
+        await hand.says(b"two", "Flushed")
+        await agent.whole(2, 0)
+        assert agent.audio_of(2, 0) == b"two"
+        assert agent.audio_of(1, 0) == b""
+        agent.speak(2, 1, "Three.")
+        await hand.asked("Speak", "Flush")
+        await hand.says(b"three", "Flushed")
+        await agent.whole(2, 1)
+        assert agent.audio_of(2, 1) == b"three"
+        assert len(agent.media.of(SpeechWhole)) == 2
+
+
+async def test_without_a_flushed_for_what_was_cleared_the_next_sentence_is_whole_at_its_own() -> None:
+    async with by_hand() as (hand, agent):
+        agent.speak(1, 0, "One.")
+        await hand.asked("Speak", "Flush")
+        agent.actor.tell(Hush(1))
+        agent.speak(2, 0, "Two.")
+        await hand.asked("Clear", "Speak", "Flush")
+        await hand.says("Cleared", b"two", "Flushed")
+        await agent.whole(2, 0)
+        assert agent.audio_of(2, 0) == b"two"
+
+
+async def test_who_is_interrupted_twice_in_a_row_hears_nothing_of_either() -> None:
+    async with by_hand() as (hand, agent):
+        agent.speak(1, 0, "One.")
+        await hand.asked("Speak", "Flush")
+        agent.actor.tell(Hush(1))
+        agent.speak(2, 0, "Two.")
+        agent.actor.tell(Hush(2))
+        agent.speak(3, 0, "Three.")
+        await hand.asked("Clear", "Speak", "Flush", "Clear", "Speak", "Flush")
+        await hand.says(b"one", "Cleared", b"two", "Cleared", b"three", "Flushed")
+        await agent.whole(3, 0)
+        assert agent.audio_of(3, 0) == b"three"
+        assert [audio.turn for audio in agent.media.of(SpeechAudio)] == [3]
+
+
+async def test_an_error_message_is_the_end_of_that_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
+    async with by_hand() as (hand, agent):
+        agent.speak(1, 0, "One.")
+        await hand.asked("Speak", "Flush")
+        await hand.sockets[0].send_json({"type": "Error", "description": "out of breath"})
+        await hand.asked("Close")
+        await hand.asked("left")
+        await hand.asked("Speak", "Flush", socket=1)
+        await hand.says(b"one", "Flushed", socket=1)
+        await agent.whole(1, 0)
+        assert agent.audio_of(1, 0) == b"one"
+
+
+async def test_a_clear_that_is_never_answered_does_not_mute_the_agent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tts, "ANSWER_LIMIT_S", 0.25)
+    monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
+    async with by_hand() as (hand, agent):
+        agent.speak(1, 0, "One.")
+        await hand.asked("Speak", "Flush")
+        agent.actor.tell(Hush(1))
+        agent.speak(2, 0, "Two.")
+        await hand.asked("Clear", "Speak", "Flush", "Close", "left")
+        await hand.asked("Speak", "Flush", socket=1)
+        await hand.says(b"two", "Flushed", socket=1)
+        await agent.whole(2, 0)
+        assert agent.audio_of(2, 0) == b"two"

@@ -592,6 +592,9 @@ class CallActor(Actor):
         if self._gone is not None and self._ending is None:
             self._ending = Outcome.CALLER_HUNG_UP if self._gone.why == "stop" else Outcome.DROPPED
         outcome = self._ending or Outcome.FAILED
+        for sentence in self._record.unsettled():  # it never reached Media, and nobody will hear it
+            sentence.state = Playback.DROPPED
+            self._record.changed(sentence)
         meta.ended_at, meta.outcome = wall(), outcome
         await self._record.save()
         self._ports.log.finalize_call_log(

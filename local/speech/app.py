@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
 from local.speech.listen import ListenSocket
 from local.speech.params import Refusal, listen_params, speak_params
@@ -80,7 +80,7 @@ class _Doors:
         self.watch.enter(socket)
         try:
             await run()
-        except WebSocketDisconnect:
+        except (WebSocketDisconnect, WebSocketDisconnected):  # the second when we were about to close it
             _log.info("%s %s: client left", socket.kind, socket.request_id)
         except TimeoutError:
             _log.warning("%s %s: a deadline passed", socket.kind, socket.request_id)

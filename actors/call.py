@@ -26,7 +26,8 @@ from actors.llm import LlmActor, Model
 from actors.toolruns import ToolRuns, returned
 from engine import phrases
 from engine.actor import Actor, Ref
-from engine.calllog import CallLog, Outcome, Speaker
+from engine.calllog import CallLog
+from engine.callrows import Outcome, Speaker
 from engine.clock import now, wall
 from engine.history import (
     GO_ON,

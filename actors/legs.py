@@ -5,7 +5,8 @@ All from wall times: the media plane and the control plane may be different mach
 
 from dataclasses import dataclass, field
 
-from engine.calllog import CallLog, Leg
+from engine.calllog import CallLog
+from engine.callrows import Leg
 from engine.messages import SpeechPlayed, Timings
 
 
@@ -69,5 +70,7 @@ class Legs:
         state = self._turns[turn]
         if start_at and end_at and leg not in state.told:
             state.told.add(leg)
-            took_ms = max(0.0, end_at - start_at) * 1000  # two clocks' wall times may differ by more than a leg
+            took_ms = (
+                max(0.0, end_at - start_at) * 1000
+            )  # two clocks' wall times may differ by more than a leg
             self._log.log_performance_metric(self._call, turn, leg, took_ms, end_at)

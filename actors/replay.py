@@ -17,7 +17,8 @@ import msgspec
 
 from actors.call import CallActor, CallPorts
 from engine.actor import Ref, spawn
-from engine.calllog import CallLog, Entry
+from engine.calllog import CallLog
+from engine.callrows import Entry
 from engine.clock import now
 from engine.messages import (
     CallerContext,

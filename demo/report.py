@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from demo.scenario import Scenario
-from engine.calllog import Leg
+from engine.callrows import Leg
 
 CONNECT_S = 10.0
 LOGGED_S = 15.0

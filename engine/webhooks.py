@@ -9,7 +9,8 @@ from starlette.responses import PlainTextResponse, Response
 
 from engine import phrases
 from engine.actor import spawn
-from engine.calllog import CallLog, Outcome
+from engine.calllog import CallLog
+from engine.callrows import Outcome
 from engine.clock import wall
 from engine.door import PREFIX, Door
 from engine.messages import CallerContext, CallInfo

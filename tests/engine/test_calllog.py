@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from engine import telemetry
-from engine.calllog import CallLog, Leg, Outcome, Speaker, finish_dead_calls, metadata
+from engine.calllog import CallLog, finish_dead_calls
+from engine.callrows import Leg, Outcome, Speaker, metadata
 from engine.clock import outside, run_virtual
 from engine.messages import CallInfo, Usage
 

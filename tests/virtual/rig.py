@@ -17,7 +17,8 @@ from actors.call import CallActor, CallPorts
 from actors.stream import StreamActor, StreamPorts
 from actors.toolport import ToolPort
 from engine.actor import Actor, Ref, spawn
-from engine.calllog import CallLog, Entry
+from engine.calllog import CallLog
+from engine.callrows import Entry
 from engine.clock import now
 from engine.host import Calls
 from engine.link import Far, Frame, LinkEnd, decode, encode
@@ -403,7 +404,7 @@ class Rig:
     async def until(self, condition: Callable[[], bool], limit_s: float = 60.0) -> None:
         """Lets virtual time pass until `condition` holds. Raises TimeoutError."""
         async with asyncio.timeout(limit_s):
-            while not condition():  # virtual time: it costs nothing
+            while not condition():  # noqa: ASYNC110 - virtual time costs nothing
                 await asyncio.sleep(0.02)
 
     async def hears(self, words: str, limit_s: float = 60.0) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import redis
 
-from engine.calllog import FinalizeCall, LogEvent, LogTranscript
+from engine.callrows import FinalizeCall, LogEvent, LogTranscript
 from engine.clock import now, run_virtual
 from engine.messages import DtmfPressed
 from tests.virtual.rig import Rig, Tools, new_settings, with_rig

@@ -3,7 +3,7 @@
 import pytest
 
 from actors.call import CallActor
-from engine.calllog import LogEvent
+from engine.callrows import LogEvent
 from engine.history import Said
 from engine.messages import Playback
 from tests.virtual.rig import CALL, GREETING, Rig, Tools, new_settings

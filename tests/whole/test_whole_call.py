@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from engine.calllog import Leg
+from engine.callrows import Leg
 from engine.history import Called, Cause, ReplyDone, Returned, Said, TurnBegan
 from engine.messages import Playback
 from local.chat import Outcome

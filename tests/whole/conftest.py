@@ -58,6 +58,7 @@ def app(listeners: list[socket.socket], tmp_path_factory: pytest.TempPathFactory
         silence_prompt_s=3.0,
         silence_prompts=1,
         max_call_s=120.0,
+        tape_dir=str(tmp_path_factory.mktemp("tapes")),
     )
     with running_app(settings, directory=tmp_path_factory.mktemp("whole")) as running:
         yield running

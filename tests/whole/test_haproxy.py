@@ -1,0 +1,57 @@
+"""HAProxy is what carries a call, not Serve's own proxy."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from launcher import processes
+from simulators.caller import Caller
+from tests.whole.bench import Bench
+
+pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
+
+
+def ancestors(pid: int) -> list[int]:
+    """The process's parents, the nearest first."""
+    found = []
+    while pid > 1:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        found.append(pid)
+    return found
+
+
+async def admin(socket: Path, command: str) -> str:
+    """What HAProxy's stats socket answers."""
+    async with asyncio.timeout(10):
+        reader, writer = await asyncio.open_unix_connection(socket)
+        writer.write(f"{command}\n".encode())
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    return answer.decode()
+
+
+async def test_haproxy_carries_the_call(bench: Bench) -> None:
+    run_dir, listing = bench.app.run_dir, []
+
+    async def person(c: Caller) -> None:
+        await c.hears("help you today")
+        assert c.line.leg is not None
+        assert c.line.leg._socket is not None
+        own_port = c.line.leg._socket.local_address[1]
+        sockets = [path for path in (run_dir / "h").rglob("*") if path.is_socket()]
+        for path in sockets:
+            if (answer := await admin(path, "show sess")) and f"src=127.0.0.1:{own_port}" in answer:
+                listing.extend(line for line in answer.splitlines() if f":{own_port}" in line)
+
+    talk = await bench.dial(person)
+    await talk.ended()
+
+    haproxies = processes.find(run_dir, {"haproxy"})
+    assert haproxies
+    assert all(os.getpid() in ancestors(pid) for pid in haproxies)
+    [session] = listing
+    assert "be=http-default" in session
+    assert "Ingress" in session

@@ -163,6 +163,19 @@ async def test_what_is_told_of_a_hushed_turn_afterwards_is_not_spoken() -> None:
         assert "Clear" not in agent.watch.types("speak")
 
 
+async def test_what_waits_for_a_socket_is_hushed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
+    app = marks_app(FAST)
+    app.state.watch.refusal = Refusal(503, "UNAVAILABLE", "try later")
+    async with line(app) as agent:
+        agent.speak(1, 0, "Too late.")
+        agent.actor.tell(Hush(1))
+        agent.speak(2, 0, "In time.")
+        app.state.watch.refusal = None
+        await agent.whole(2, 0)
+        assert {a.turn for a in agent.media.of(SpeechAudio)} == {2}
+
+
 async def test_a_hush_between_sentences_clears_nothing() -> None:
     async with line() as agent:
         agent.speak(1, 0, "One.")
@@ -191,6 +204,7 @@ async def test_a_flush_that_is_ignored_with_a_warning_is_asked_again_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
+    monkeypatch.setattr(tts, "ANSWER_LIMIT_S", 3600.0)
     async with line(marks_app(FAST, Limits(flush_limit=2))) as agent:  # fewer than the actor thinks
         for index in range(5):
             agent.speak(1, index, f"Number {index}.")
@@ -359,6 +373,19 @@ async def test_without_a_flushed_for_what_was_cleared_the_next_sentence_is_whole
         await hand.says("Cleared", b"two", "Flushed")
         await agent.whole(2, 0)
         assert agent.audio_of(2, 0) == b"two"
+
+
+async def test_a_sentence_that_has_no_sound_is_whole_at_its_flushed() -> None:
+    async with by_hand() as (hand, agent):
+        agent.speak(1, 0, "One.")
+        await hand.asked("Speak", "Flush")
+        agent.actor.tell(Hush(1))
+        agent.speak(2, 0, "Two.")
+        agent.speak(2, 1, "...")
+        await hand.asked("Clear", "Speak", "Flush", "Speak", "Flush")
+        await hand.says("Cleared", b"two", "Flushed", "Flushed")  # none for "One."
+        await agent.whole(2, 1)
+        assert agent.audio_of(2, 1) == b""
 
 
 async def test_who_is_interrupted_twice_in_a_row_hears_nothing_of_either() -> None:

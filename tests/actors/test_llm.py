@@ -1,0 +1,408 @@
+"""LlmActor and the openai SDK over real sockets, against a scripted model and a server that sends what it likes."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+from told import Told
+
+from actors.llm import LlmActor
+from engine.actor import spawn
+from engine.messages import (
+    Cancel,
+    ReplyEnded,
+    ReplyFailed,
+    Respond,
+    Sentence,
+    ToolCall,
+    ToolCalls,
+)
+from engine.settings import Settings
+from engine.vendors.openai import ChatModel
+from local.chat import Outcome, Record
+from local.receptionist.serving import serving
+from simulators.model import load_script, scripted_app
+
+FAST = {"first_token_s": 0, "gap_s": 0}
+TEXT = "Sure, I can help. We open at 8 a.m. on Monday. Is nine fine?"
+SENTENCES = ["Sure, I can help.", "We open at 8 a.m. on Monday.", "Is nine fine?"]
+
+
+class Line:
+    """An LlmActor, its model, and what the server saw."""
+
+    def __init__(self, port: int, record: Record, **settings: Any) -> None:
+        base = f"http://127.0.0.1:{port}/v1"
+        self.record = record
+        self.call = Told()
+        self.settings = Settings(_env_file=None, openai_base_url=base, **settings)
+        self.model = ChatModel(self.settings)
+        self.actor = LlmActor(self.model, self.call)
+
+    def ask(self, text: str = "hello", request: int = 1, first_index: int = 0, tools: Any = ()) -> None:
+        messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]
+        self.actor.tell(Respond(1, request, first_index, messages, list(tools)))
+
+    async def ended(self, count: int = 1) -> ReplyEnded:
+        return await self.call.next(ReplyEnded, count)
+
+    async def failed(self, count: int = 1) -> ReplyFailed:
+        return await self.call.next(ReplyFailed, count)
+
+    def said(self) -> list[str]:
+        return [sentence.text for sentence in self.call.of(Sentence)]
+
+
+@asynccontextmanager
+async def line_to(app: Any, record: Record | None = None, **settings: Any) -> AsyncIterator[Line]:
+    async with serving(app) as port:
+        line = Line(port, record or Record(), **settings)
+        spawn(line.actor, "llm")
+        try:
+            yield line
+        finally:
+            await line.actor.kill()
+            await line.model.close()
+
+
+@asynccontextmanager
+async def line(script: dict[str, Any], **settings: Any) -> AsyncIterator[Line]:
+    record = Record()
+    async with line_to(scripted_app(load_script(script), record), record, **settings) as it:
+        yield it
+
+
+def always(say: str = TEXT, **more: Any) -> dict[str, Any]:
+    return {"otherwise": FAST | {"say": say} | more}
+
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "find_slots",
+        "description": "Finds free slots.",
+        "parameters": {
+            "type": "object",
+            "properties": {"day": {"type": "string"}},
+            "required": ["day"],
+            "additionalProperties": False,
+        },
+        "strict": True,
+    },
+}
+
+
+# ---------------------------------------------------------------- replies
+
+
+async def test_a_reply_comes_sentence_by_sentence_and_ends_with_its_usage() -> None:
+    async with line(always()) as caller:
+        caller.ask(first_index=4)
+        ended = await caller.ended()
+        assert caller.said() == SENTENCES
+        assert [sentence.index for sentence in caller.call.of(Sentence)] == [4, 5, 6]
+        assert caller.call.all[-1] == ended
+        assert ended.usage.prompt > 0
+        assert ended.usage.completion > 0
+        assert not ended.usage.estimated
+        assert ended.model.startswith("gpt-4o")
+        times = ended.timings
+        assert 0 < times.asked_at <= times.first_token_at <= times.first_sentence_at
+
+
+async def test_the_first_sentence_is_told_while_the_model_still_talks() -> None:
+    failure = {"how": "stall", "after_tokens": 6}
+    async with line(always(failure=failure)) as caller:
+        caller.ask()
+        first = await caller.call.next(Sentence)
+        assert first.text == SENTENCES[0]
+        assert caller.call.of(ReplyEnded) == []
+        assert caller.record.exchanges[0].outcome is Outcome.RUNNING
+
+
+async def test_what_is_asked_is_what_the_settings_say() -> None:
+    async with line(always(), llm_model="gpt-4.1", llm_max_tokens=77, llm_temperature=0.5) as caller:
+        caller.ask("an oil change", tools=[TOOL])
+        await caller.ended()
+        request = caller.record.exchanges[0].request
+        assert request["model"] == "gpt-4.1"
+        assert request["max_completion_tokens"] == 77
+        assert request["temperature"] == 0.5
+        assert request["stream_options"] == {"include_usage": True, "include_obfuscation": False}
+        assert request["tools"] == [TOOL]
+        assert request["messages"][-1] == {"role": "user", "content": "an oil change"}
+
+
+async def test_without_a_temperature_or_tools_neither_is_sent() -> None:
+    async with line(always(), llm_temperature=None) as caller:
+        caller.ask()
+        await caller.ended()
+        assert not {"temperature", "tools"} & set(caller.record.exchanges[0].request)
+
+
+async def test_calls_of_tools_are_put_together_from_their_fragments_and_told_after_the_sentences() -> None:
+    calls = [
+        {"name": "find_slots", "arguments": {"day": "Monday, the 1st of December"}, "id": "same"},
+        {"name": "find_slots", "arguments": {"day": "Tuesday"}, "id": "same"},
+    ]
+    async with line(always("Let me look.", calls=calls)) as caller:
+        caller.ask(request=6, tools=[TOOL])
+        await caller.ended()
+        kinds = [type(message) for message in caller.call.all]
+        assert kinds == [Sentence, ToolCalls, ReplyEnded]
+        assert caller.call.of(ToolCalls)[0].calls == (
+            ToolCall("call_6_0", "find_slots", json.dumps({"day": "Monday, the 1st of December"})),
+            ToolCall("call_6_1", "find_slots", json.dumps({"day": "Tuesday"})),
+        )
+
+
+# ---------------------------------------------------------------- cancelled
+
+
+async def test_a_cancelled_reply_is_over_at_once_and_the_server_sees_the_connection_close() -> None:
+    async with line(always(failure={"how": "stall", "after_tokens": 6})) as caller:
+        caller.ask()
+        await caller.call.next(Sentence)
+        began = time.monotonic()
+        caller.actor.tell(Cancel(1))
+        failed = await caller.failed()
+        assert failed.why == "cancelled"
+        assert failed.usage.estimated
+        assert failed.usage.completion > 0
+        await caller.record.until(lambda exchanges: exchanges[0].outcome is Outcome.LEFT)
+        assert time.monotonic() - began < 1.0  # 0.01 measured
+        assert len(caller.call.of(Sentence)) == 1
+
+
+async def test_cancelling_another_request_cancels_nothing() -> None:
+    async with line(always()) as caller:
+        caller.ask(request=3)
+        caller.actor.tell(Cancel(2))
+        await caller.ended()
+        assert caller.said() == SENTENCES
+
+
+async def test_a_request_cancelled_before_it_left_is_never_sent() -> None:
+    async with line(always()) as caller:
+        caller.ask("one")
+        caller.actor.tell(Cancel(1))
+        assert (await caller.failed()).why == "cancelled"
+        caller.ask("two", request=2)
+        await caller.ended()
+        assert [e.request["messages"][-1]["content"] for e in caller.record.exchanges] == ["two"]
+
+
+async def test_a_newer_request_replaces_the_older_one_and_no_word_of_it_is_told_afterwards() -> None:
+    rules = {
+        "rules": [{"user": "slow", "answer": FAST | {"say": TEXT, "gap_s": 0.02}}],
+        "otherwise": FAST | {"say": "Quick."},
+    }
+    async with line(rules) as caller:
+        caller.ask("slow")
+        await caller.call.next(Sentence)
+        caller.ask("quick", request=2)
+        await caller.ended()
+        assert (await caller.failed()).request == 1
+        after = caller.call.all[caller.call.all.index(caller.call.of(ReplyFailed)[0]) :]
+        assert [m.request for m in after[1:]] == [2, 2]
+        await caller.record.until(lambda exchanges: exchanges[0].outcome is Outcome.LEFT)
+
+
+# ---------------------------------------------------------------- a model that fails
+
+
+async def test_a_model_that_is_not_found_is_replaced_for_good() -> None:
+    gone = {"status": 404, "kind": "invalid_request_error", "code": "model_not_found"}
+    script = {
+        "rules": [{"model": "gpt-gone", "answer": FAST | {"failure": gone}}],
+        "otherwise": FAST | {"say": "Hello."},
+    }
+    async with line(script, llm_model="gpt-gone", llm_fallback_model="gpt-there") as caller:
+        for request in (1, 2):
+            caller.ask(request=request)
+            await caller.ended(request)
+        assert caller.said() == ["Hello.", "Hello."]
+        models = [exchange.request["model"] for exchange in caller.record.exchanges]
+        assert models == ["gpt-gone", "gpt-there", "gpt-there"]
+
+
+async def test_without_another_model_one_that_is_not_found_fails_the_reply() -> None:
+    gone = {"status": 404, "code": "model_not_found", "message": "no such model"}
+    async with line(always(failure=gone), llm_model="gpt-gone", llm_fallback_model="") as caller:
+        caller.ask()
+        assert "no such model" in (await caller.failed()).why
+
+
+@pytest.mark.parametrize("status", [400, 401, 429, 500, 503])
+async def test_a_refusal_fails_the_reply_with_its_reason_and_is_not_tried_again(status: int) -> None:
+    async with line(always(failure={"status": status, "message": "not today"})) as caller:
+        caller.ask()
+        assert "not today" in (await caller.failed()).why
+        assert len(caller.record.exchanges) == 1
+
+
+@pytest.mark.parametrize("how", ["end", "reset", "error"])
+async def test_a_stream_that_breaks_off_fails_the_reply_and_what_was_told_stands(how: str) -> None:
+    async with line(always(failure={"how": how, "after_tokens": 6})) as caller:
+        caller.ask()
+        failed = await caller.failed()
+        assert failed.why
+        assert failed.usage.estimated
+        assert caller.said() == SENTENCES[:1]
+        assert caller.call.of(ReplyEnded) == []
+
+
+async def test_a_stream_that_ends_without_a_finish_says_so() -> None:
+    async with line(always(failure={"how": "end", "after_tokens": 2})) as caller:
+        caller.ask()
+        assert "finish_reason" in (await caller.failed()).why
+
+
+@pytest.mark.parametrize("after_tokens", [0, 6])
+async def test_a_model_that_falls_silent_is_given_up_at_the_first_tokens_limit(after_tokens: int) -> None:
+    failure = {"how": "stall", "after_tokens": after_tokens}
+    async with line(always(failure=failure), llm_first_token_s=0.2) as caller:
+        caller.ask()
+        assert (await caller.failed()).why
+        await caller.record.until(lambda exchanges: exchanges[0].outcome is Outcome.LEFT)
+
+
+async def test_a_reply_that_never_gets_to_its_end_is_given_up_at_its_limit() -> None:
+    async with line(always("word " * 500, gap_s=0.02), llm_reply_s=0.3) as caller:
+        caller.ask()
+        assert "0.3 s" in (await caller.failed()).why
+        await caller.record.until(lambda exchanges: exchanges[0].outcome is Outcome.LEFT)
+
+
+async def test_with_nobody_at_the_address_the_reply_fails(unused_tcp_port: int) -> None:
+    caller = Line(unused_tcp_port, Record())
+    spawn(caller.actor, "llm")
+    caller.ask()
+    assert "Connection" in (await caller.failed()).why
+    await caller.actor.kill()
+    await caller.model.close()
+
+
+async def test_one_failure_does_not_harm_the_next_reply() -> None:
+    script = {
+        "rules": [
+            {"times": 1, "answer": FAST | {"failure": {"how": "reset", "after_tokens": 2}, "say": TEXT}}
+        ],
+        "otherwise": FAST | {"say": "Hello."},
+    }
+    async with line(script) as caller:
+        caller.ask()
+        await caller.failed()
+        caller.ask(request=2)
+        assert (await caller.ended()).request == 2
+        assert caller.said() == ["Hello."]
+
+
+# ---------------------------------------------------------------- a server that sends what it likes
+
+
+def sending(*events: dict[str, Any] | str) -> Starlette:
+    """A server whose every answer is these events."""
+
+    async def answer(request: Request) -> StreamingResponse:
+        await request.body()
+
+        async def body() -> AsyncIterator[bytes]:
+            for event in events:
+                yield f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n".encode()
+                await asyncio.sleep(0)
+
+        return StreamingResponse(body(), media_type="text/event-stream")
+
+    return Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])
+
+
+def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
+    choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-x"}
+    return head | {"choices": choices} | more
+
+
+def part(index: int, arguments: str, **more: Any) -> dict[str, Any]:
+    name = {"name": more.pop("name")} if "name" in more else {}
+    return {"index": index, "function": name | {"arguments": arguments}} | more
+
+
+async def test_fragments_of_parallel_calls_may_be_interleaved() -> None:
+    app = sending(
+        chunk({"role": "assistant", "content": None}),
+        chunk({"tool_calls": [part(0, "", id="a", name="find_slots", type="function")]}),
+        chunk({"tool_calls": [part(1, "", id="b", name="find_car", type="function"), part(0, '{"day"')]}),
+        chunk({"tool_calls": [part(1, '{"vin"'), part(0, ': "Mon')]}),
+        chunk({"tool_calls": [part(0, 'day"}')]}),
+        chunk({"tool_calls": [part(1, ": null}")]}),
+        chunk({}, "tool_calls"),
+        chunk(usage={"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}),
+        "[DONE]",
+    )
+    async with line_to(app) as caller:
+        caller.ask(request=2)
+        await caller.ended()
+        assert caller.call.of(ToolCalls)[0].calls == (
+            ToolCall("call_2_0", "find_slots", '{"day": "Monday"}'),
+            ToolCall("call_2_1", "find_car", '{"vin": null}'),
+        )
+
+
+async def test_cached_tokens_are_counted_and_chunks_without_choices_are_no_harm() -> None:
+    usage = {
+        "prompt_tokens": 1200, "completion_tokens": 8, "total_tokens": 1208,
+        "prompt_tokens_details": {"cached_tokens": 1024},
+    }  # fmt: skip
+    app = sending(
+        chunk(),
+        chunk({"role": "assistant", "content": ""}),
+        chunk({"content": "Hel"}),
+        chunk({"content": "lo."}),
+        chunk({}, "stop"),
+        chunk(usage=usage),
+        "[DONE]",
+    )
+    async with line_to(app) as caller:
+        caller.ask()
+        ended = await caller.ended()
+        assert (ended.usage.prompt, ended.usage.cached, ended.usage.completion) == (1200, 1024, 8)
+        assert caller.said() == ["Hello."]
+        assert ended.model == "gpt-4o-x"
+
+
+async def test_a_server_that_gives_no_usage_is_estimated() -> None:
+    app = sending(chunk({"content": "Hello there."}), chunk({}, "stop"), "[DONE]")
+    async with line_to(app) as caller:
+        caller.ask()
+        usage = (await caller.ended()).usage
+        assert usage.estimated
+        assert usage.completion == 3
+
+
+async def test_a_refusal_of_the_models_own_is_spoken() -> None:
+    app = sending(chunk({"refusal": "I can't do that."}), chunk({}, "stop"), "[DONE]")
+    async with line_to(app) as caller:
+        caller.ask()
+        await caller.ended()
+        assert caller.said() == ["I can't do that."]
+
+
+async def test_a_stream_that_is_not_json_fails_the_reply() -> None:
+    async with line_to(sending(chunk({"content": "Hello. "}), "{nonsense")) as caller:
+        caller.ask()
+        assert (await caller.failed()).why
+
+
+async def test_an_answer_that_is_no_stream_at_all_fails_the_reply() -> None:
+    async with line_to(sending()) as caller:
+        caller.ask()
+        assert (await caller.failed()).why

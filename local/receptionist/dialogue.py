@@ -5,6 +5,7 @@ the talk stands, and what would be said there is worked out, because it decides 
 first one" means. The last of these replies is the answer.
 """
 
+import dataclasses
 import datetime as dt
 import json
 import re
@@ -22,7 +23,7 @@ from local.receptionist.changing import (
 )
 from local.receptionist.continuing import split_go_on, text_of, unsaid
 from local.receptionist.facts import Facts, read_prompt
-from local.receptionist.heard import understand
+from local.receptionist.heard import Heard, understand
 from local.receptionist.listening import listen
 from local.receptionist.results import learn
 from local.receptionist.talk import Ask, Goal, Reply, Talk
@@ -64,7 +65,8 @@ def _played_through(messages: list[dict[str, Any]], tools: dict[str, Any], now: 
         if role == "user":
             if talk.asked is Ask.CONFIRM and "?" not in heard_of_us:
                 talk.asked = Ask.CUT
-            listen(talk, _understood(text_of(message), talk, facts), facts)
+            before = talk.heard if index and conversation[index - 1]["role"] == "user" else None
+            listen(talk, _in_parts(before, _understood(text_of(message), talk, facts)), facts)
         elif message.get("tool_call_id") in calls:
             call = calls[message["tool_call_id"]]
             learn(talk, call["name"], call["arguments"], text_of(message))
@@ -75,11 +77,18 @@ def _played_through(messages: list[dict[str, Any]], tools: dict[str, Any], now: 
     return Reply(f"Are you still there? {talk.question}".strip()) if silent and conversation else reply
 
 
+def _in_parts(before: Heard | None, heard: Heard) -> Heard:
+    """A goodbye that recognition cut in two ("Nothing else." "Thank you.") is still one."""
+    if before is None or heard.says_something:
+        return heard
+    return dataclasses.replace(heard, wants=heard.wants | (before.wants & {Want.DONE, Want.BYE}))
+
+
 def _greeting(facts: Facts) -> Reply:
     return Reply(f"Hello, this is {facts.dealership}. {HELP}" if facts.dealership else f"Hello. {HELP}")
 
 
-def _understood(text: str, talk: Talk, facts: Facts) -> Any:
+def _understood(text: str, talk: Talk, facts: Facts) -> Heard:
     return understand(
         text,
         [service.name for service in facts.services],

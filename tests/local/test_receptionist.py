@@ -546,6 +546,22 @@ async def test_an_interrupted_answer_leaves_what_was_said_standing() -> None:
     assert booked(calendar) == [("oil change", "2026-11-27", "09:00")]
 
 
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (("Nothing else.", "Thank you, the day."), "Goodbye"),
+        (("Nothing else.", "Thank you. What are your hours?"), "We're open"),
+    ],
+)
+async def test_a_goodbye_that_was_heard_in_two_parts_ends_the_call_unless_the_second_asks_for_more(
+    parts: tuple[str, str], said: str
+) -> None:
+    async with call() as caller:
+        await caller.say("an oil change on Friday at nine")
+        caller.messages.append({"role": "user", "content": parts[0]})
+        assert said in await caller.say(parts[1])
+
+
 async def test_told_to_go_on_it_says_only_what_is_left() -> None:
     async with call() as caller:
         await caller.say("an oil change on Friday")

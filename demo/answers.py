@@ -11,6 +11,7 @@ from local.receptionist.services import find_services
 from local.receptionist.times import find_times
 from local.receptionist.words import words_of
 
+GOODBYE_AGAIN = "That's all, thank you. Goodbye."
 _NAMES = [name for name, _, _ in SERVICES]
 
 
@@ -39,6 +40,7 @@ class Answers:
         self._today = today
         self._restated = 0
         self.booked = False  # heard that the wish is fulfilled
+        self._goodbyes = 0
         self.wanted = False  # said the whole wish, or a time to what was offered
 
     def choose(self) -> Move:
@@ -53,6 +55,14 @@ class Answers:
         self.wanted = True
         return Move(texts[(self._restated - 1) % len(texts)])
 
+    def to_silence(self) -> Move:
+        """What to say when the agent says nothing for long."""
+        return self._goodbye() if self.booked else self.restate()
+
+    def _goodbye(self) -> Move:
+        self._goodbyes += 1
+        return Move(self._wish.bye if self._goodbyes == 1 else GOODBYE_AGAIN, last=True)
+
     def to(self, heard: str) -> Move:
         """The answer to one turn of the agent's, as it was heard."""
         text = _plain(heard)
@@ -64,7 +74,7 @@ class Answers:
                 return Move(f"No, please change it to {wish.day} at {wish.time}.")
             self.booked = self.booked or self._confirms(heard)
             if done and self.booked:
-                return Move(wish.bye, last=True)
+                return self._goodbye()
             if done:  # something was done, but what was not caught: asked, not booked twice
                 return Move("When is my appointment?") if self.wanted else self.restate()
             return LISTEN
@@ -81,7 +91,9 @@ class Answers:
         if _says(text, "which would you", "would that suit", "which one", "i have"):
             return self.choose()
         if _says(text, "still there"):
-            return Move("Yes, I'm here. " + self.restate().text)
+            return self._goodbye() if self.booked else Move("Yes, I'm here. " + self.restate().text)
+        if self.booked:
+            return LISTEN
         return self.restate() if "?" in heard or _says(text, "sorry", "didn't") else LISTEN
 
     def _confirms(self, heard: str) -> bool:

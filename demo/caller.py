@@ -14,7 +14,6 @@ PATIENCE_S = 8.0  # silence after which the caller says it again
 LONGEST_S = 60.0  # nobody listens to a turn longer than this
 GREETING_S = 20.0
 ENOUGH = 12  # turns after which the caller gives up
-_ENDS_S = 30.0
 _MUTE_S = 90.0
 
 
@@ -81,17 +80,15 @@ class Caller:
             await self._say(line, self._answers.choose().text)
             self.stages.append(Stage.INTERRUPTED)
         for _ in range(ENOUGH):
-            if await self._answer(line):
+            if await self._answer(line) and Stage.GOODBYE not in self.stages:
                 self.stages.append(Stage.GOODBYE)
-                await line.ended(_ENDS_S)
-                return
 
     async def _answer(self, line: Line) -> bool:
         """Hears the agent out and answers; True after a goodbye."""
         heard, move = "", LISTEN
         while move is LISTEN:
             if not await self._heard_more(line, heard):
-                move = self._answers.restate()
+                move = self._answers.to_silence()
                 break
             heard = self._ear.text
             move = self._answers.to(heard)

@@ -86,6 +86,15 @@ def test_the_caller_who_is_told_of_the_appointment_on_asking_says_goodbye() -> N
     assert move.last
 
 
+def test_a_goodbye_that_was_not_understood_is_said_again_and_a_silent_agent_hears_one_too() -> None:
+    answers = _answers()
+    answers.to(f"You're booked for a tire rotation on Saturday, December fifth at nine thirty. {ELSE}")
+    assert answers.to(f"You're welcome. {ELSE}").last
+    assert answers.to("Are you still there?").last
+    assert answers.to_silence().last
+    assert answers.to("Thank you for calling. Goodbye.") is LISTEN
+
+
 def test_a_right_summary_gets_a_yes_and_a_wrong_one_a_no_with_the_wish() -> None:
     right = "That's a tire rotation on Saturday, December fifth at nine thirty. Shall I book it?"
     assert _answers().to(right).text == "Yes, please."

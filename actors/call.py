@@ -23,6 +23,7 @@ from typing import Any
 
 from actors.legs import Legs
 from actors.llm import LlmActor, Model
+from actors.speaking import Speaking
 from actors.toolruns import ToolRuns, returned
 from engine import phrases
 from engine.actor import Actor, Ref
@@ -35,7 +36,6 @@ from engine.history import (
     Called,
     Cause,
     ReplyDone,
-    Said,
     TurnBegan,
     model_messages,
     unanswered,
@@ -55,14 +55,11 @@ from engine.messages import (
     HangUp,
     Hush,
     Interim,
-    Noted,
-    Playback,
     Refused,
     ReplyEnded,
     ReplyFailed,
     Respond,
     Sentence,
-    Speak,
     SpeechPlayed,
     Start,
     SttBack,
@@ -77,7 +74,6 @@ from engine.messages import (
     Usage,
 )
 from engine.record import CallRecord, Fenced, Store
-from engine.sentences import SentenceCutter
 from engine.settings import Settings
 from engine.telemetry import count
 from engine.tools import TRANSFER_CALL, ToolSpec, engine_verbs, tool_schema
@@ -143,6 +139,7 @@ class CallActor(Actor):
         self._first_unread_key = 0
         self._ending: Outcome | None = None
         self._gone: CallerGone | None = None
+        self._cancelled = 0
         self._armed: tuple[float, asyncio.TimerHandle] | None = None
 
     async def started(self) -> None:
@@ -150,6 +147,7 @@ class CallActor(Actor):
         self._record = CallRecord(self._ports.store, self._call, self._stored)
         self._context = self._stored.context or self._ports.context
         self._legs = Legs(self._ports.log, self._call)
+        self._speaking = Speaking(self._call, self._record, self._ports.media, self._ports.log, self._legs)
         self._llm = self.spawn(LlmActor(self._ports.model, self), "llm")
         self._runs = ToolRuns(
             self._start_message.info,
@@ -196,7 +194,7 @@ class CallActor(Actor):
             case TurnEnded():
                 await self._turn_ended(message)
             case SpeechPlayed():
-                await self._played(message)
+                await self._speaking.played(message, self._first_unread_key)
             case Cleared(at):
                 self._cleared(at)
                 await self._respond()
@@ -240,7 +238,7 @@ class CallActor(Actor):
         self._ports.stt.tell(Took(meta.took))
         if not record.items:
             self._log("call_started", {"stream": attached.stream, "epoch": record.epoch})
-            await self._say_turn(Cause.GREETING, self._context.greeting)
+            await self._speaking.say_turn(Cause.GREETING, self._context.greeting)
         else:
             self._log("call_resumed", {"stream": attached.stream, "epoch": record.epoch, "cut_off": cut_off})
             await self._resume(cut_off)
@@ -257,13 +255,13 @@ class CallActor(Actor):
         """Goes on where the session and the ledger say that the call stands."""
         record = self._record
         if cut_off:
-            await self._say_turn(Cause.RESUMED, phrases.CUT_OFF)
+            await self._speaking.say_turn(Cause.RESUMED, phrases.CUT_OFF)
         else:
             if record.next:
                 self._ending = Outcome.TRANSFERRED if record.next == NEXT_TRANSFER else Outcome.COMPLETED
             await record.save()
             for sentence in record.unsettled():
-                self._speak(sentence)  # Media ignores those in its ledger
+                self._speaking.speak(sentence)  # Media ignores those in its ledger
             turn = unfinished_turn(record.items)
             if turn is not None:
                 record.meta.request += 1
@@ -292,9 +290,9 @@ class CallActor(Actor):
                     await self._fill()
                 case AskAgain():
                     self._log("silence", {})
-                    await self._say_turn(Cause.PROMPT, phrases.ARE_YOU_THERE)
+                    await self._speaking.say_turn(Cause.PROMPT, phrases.ARE_YOU_THERE)
                 case Goodbye():
-                    await self._say_turn(Cause.PROMPT, phrases.SILENT_GOODBYE)
+                    await self._speaking.say_turn(Cause.PROMPT, phrases.SILENT_GOODBYE)
                     await self._end(Outcome.SILENT)
 
     async def _turn_ended(self, ended: TurnEnded) -> None:
@@ -333,9 +331,7 @@ class CallActor(Actor):
 
     async def _interrupt(self, interim_at: float) -> None:
         record, meta = self._record, self._record.meta
-        if self._reply is not None and self._reply.request and not self._reply.ended:
-            self._llm.tell(Cancel(self._reply.request))
-        self._reply = None
+        self._cancel_reply()
         meta.interruptions += 1
         self._clearing = True
         self._interim_at = interim_at
@@ -347,6 +343,12 @@ class CallActor(Actor):
             self._ending = None
             record.next = ""
             await record.save()
+
+    def _cancel_reply(self) -> None:
+        reply, self._reply = self._reply, None
+        if reply is not None and reply.request and not reply.ended:
+            self._cancelled = reply.request  # its usage is still to come
+            self._llm.tell(Cancel(reply.request))
 
     def _cleared(self, at: float) -> None:
         if self._clearing:
@@ -387,37 +389,21 @@ class CallActor(Actor):
         if reply is None or request != reply.request:
             return
         self._legs.sentence(reply.turn, wall())
-        await self._say(reply.turn, [text], request)
-
-    async def _say(self, turn: int, texts: list[str], request: int = 0) -> None:
-        index = self._record.next_index(turn)
-        sentences = [Said(turn, index + place, text, request) for place, text in enumerate(texts)]
-        for sentence in sentences:
-            self._record.add(sentence)
-        await self._record.save()
-        for sentence in sentences:
-            self._speak(sentence)
-
-    def _speak(self, sentence: Said) -> None:
-        if self._gone is None:
-            self._ports.media.tell(Speak(self._record.epoch, sentence.turn, sentence.index, sentence.text))
-
-    async def _say_turn(self, cause: Cause, text: str) -> None:
-        """A turn in which the agent says something of its own."""
-        meta = self._record.meta
-        meta.turn += 1
-        self._record.add(TurnBegan(meta.turn, cause, "", wall()))
-        cutter = SentenceCutter()
-        await self._say(meta.turn, cutter.feed(text) + cutter.flush())
+        await self._speaking.say(reply.turn, [text], request)
 
     async def _fill(self) -> None:
         if self._reply is not None:
             count("fillers")
-            await self._say(self._reply.turn, [phrases.FILLER], NOT_THE_MODEL)
+            await self._speaking.say(self._reply.turn, [phrases.FILLER], NOT_THE_MODEL)
 
     async def _reply_over(self, over: ReplyEnded | ReplyFailed) -> None:
         record, reply = self._record, self._reply
         record.meta.count(over.usage)
+        if over.request == self._cancelled:
+            self._cancelled = 0
+        if self._gone is not None:
+            await self._finish_if_done()
+            return
         if reply is None or over.request != reply.request:
             await record.save()
             return
@@ -447,7 +433,7 @@ class CallActor(Actor):
             return
         self._reply = None
         self._record.add(ReplyDone(reply.turn, reply.request, Usage()))
-        await self._say(reply.turn, [phrases.APOLOGY], reply.request)
+        await self._speaking.say(reply.turn, [phrases.APOLOGY], reply.request)
 
     # --- tools
 
@@ -489,37 +475,8 @@ class CallActor(Actor):
     async def _verb(self, reply: _Reply, call: ToolCall) -> None:
         words = phrases.TRANSFERRING if call.name == TRANSFER_CALL else phrases.GOODBYE
         if not any(True for _ in self._record.sentences(reply.turn)):
-            await self._say(reply.turn, [words], reply.request)
+            await self._speaking.say(reply.turn, [words], reply.request)
         await self._end(Outcome.TRANSFERRED if call.name == TRANSFER_CALL else Outcome.COMPLETED)
-
-    # --- playback
-
-    async def _played(self, played: SpeechPlayed) -> None:
-        sentence = self._record.sentence(played.turn, played.index)
-        if sentence is not None:
-            self._record.heard(sentence, played)
-            self._tell_log(sentence, played)
-        meta = self._record.meta
-        unread = self._first_unread_key
-        meta.noted = max(meta.noted, min(played.n, unread - 1) if unread else played.n)
-        await self._record.save()
-        self._ports.media.tell(Noted(meta.noted))
-
-    def _tell_log(self, sentence: Said, played: SpeechPlayed) -> None:
-        if played.state is Playback.PLAYING:
-            if played.turn == 1:
-                self._legs.greeting(1, self._record.meta.answered_at, played.at)
-            self._legs.playing(played)
-        elif sentence.settled and sentence.heard():
-            self._ports.log.log_transcript(
-                self._call,
-                sentence.turn,
-                sentence.index + 1,
-                Speaker.AGENT,
-                sentence.heard(),
-                sentence.at,
-                interrupted=sentence.state is Playback.DROPPED,
-            )
 
     def _follow_agent(self) -> None:
         """What the agent is doing follows from the record; turn-taking is told."""
@@ -549,7 +506,7 @@ class CallActor(Actor):
             await self._decide(self._turns.silent(now()))
         elif name == "too_long":
             await self._interrupt(0.0)
-            await self._say_turn(Cause.PROMPT, phrases.TOO_LONG)
+            await self._speaking.say_turn(Cause.PROMPT, phrases.TOO_LONG)
             await self._end(Outcome.COMPLETED)
         elif name == "gone":
             await self._finish()
@@ -576,16 +533,15 @@ class CallActor(Actor):
 
     async def _caller_gone(self, gone: CallerGone) -> None:
         self._gone = gone
-        if self._reply is not None and self._reply.request and not self._reply.ended:
-            self._llm.tell(Cancel(self._reply.request))
-        self._reply = None
+        self._speaking.silent = True
+        self._cancel_reply()
         self._log("caller_gone", {"why": gone.why})
         self.after(self._settings.tool_timeout_s + 1.0, Tick("gone"))
         await self._finish_if_done()
 
     async def _finish_if_done(self) -> None:
-        """A tool that is running is waited for: its result belongs in the record."""
-        if not self._runs.busy:
+        """A tool that is running is waited for, and the tokens of a reply that was cut: both belong in the record."""
+        if not self._runs.busy and not self._cancelled:
             await self._finish()
 
     async def _finish(self) -> None:
@@ -593,9 +549,7 @@ class CallActor(Actor):
         if self._gone is not None and self._ending is None:
             self._ending = Outcome.CALLER_HUNG_UP if self._gone.why == "stop" else Outcome.DROPPED
         outcome = self._ending or Outcome.FAILED
-        for sentence in self._record.unsettled():  # it never reached Media, and nobody will hear it
-            sentence.state = Playback.DROPPED
-            self._record.changed(sentence)
+        self._speaking.drop_unsettled()
         meta.ended_at, meta.outcome = wall(), outcome
         await self._record.save()
         self._ports.log.finalize_call_log(

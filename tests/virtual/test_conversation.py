@@ -262,3 +262,17 @@ def test_a_model_that_does_nothing_but_call_tools_is_made_to_answer(redis_url: s
 
     again = {"after_tool": "*", "answer": {"calls": [{"name": "get_slots"}]}}
     play(story, redis_url, SLOTS, again, settings=new_settings(tool_calls_per_turn=3))
+
+
+def test_the_tokens_of_a_reply_that_a_hang_up_cut_are_counted(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("Tell me a story")
+        await rig.hears("Once there")
+        await rig.hang_up()
+        (end,) = rig.log.of(FinalizeCall)
+        assert end.usage.completion > 0
+        assert end.usage.prompt > 0
+
+    slow = {"user": "story", "answer": {**LONG["answer"], "gap_s": 0.3}}
+    play(story, redis_url, slow)

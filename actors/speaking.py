@@ -1,0 +1,79 @@
+"""What the agent says on a call: sentences into the record, then to Media; and what the caller heard of them."""
+
+from actors.legs import Legs
+from engine.actor import Ref
+from engine.calllog import CallLog
+from engine.callrows import Speaker
+from engine.clock import wall
+from engine.history import Cause, Said, TurnBegan
+from engine.messages import Noted, Playback, Speak, SpeechPlayed
+from engine.record import CallRecord
+from engine.sentences import SentenceCutter
+
+
+class Speaking:
+    """One call's sentences. `silent`: nothing more is spoken, the caller is gone."""
+
+    def __init__(self, call: str, record: CallRecord, media: Ref, log: CallLog, legs: Legs) -> None:
+        self.silent = False
+        self._call = call
+        self._record = record
+        self._media = media
+        self._log = log
+        self._legs = legs
+
+    async def say(self, turn: int, texts: list[str], request: int = 0) -> None:
+        """Sentences of a turn: written, then spoken. Raises `Fenced`."""
+        index = self._record.next_index(turn)
+        sentences = [Said(turn, index + place, text, request) for place, text in enumerate(texts)]
+        for sentence in sentences:
+            self._record.add(sentence)
+        await self._record.save()
+        for sentence in sentences:
+            self.speak(sentence)
+
+    async def say_turn(self, cause: Cause, text: str) -> None:
+        """A turn in which the agent says something of its own. Raises `Fenced`."""
+        meta = self._record.meta
+        meta.turn += 1
+        self._record.add(TurnBegan(meta.turn, cause, "", wall()))
+        cutter = SentenceCutter()
+        await self.say(meta.turn, cutter.feed(text) + cutter.flush())
+
+    def speak(self, sentence: Said) -> None:
+        """Hands a written sentence to Media, which ignores those in its ledger."""
+        if not self.silent:
+            self._media.tell(Speak(self._record.epoch, sentence.turn, sentence.index, sentence.text))
+
+    async def played(self, played: SpeechPlayed, unread_key: int) -> None:
+        """Playback's news: written, then noted, but not past the first key (Media's number) that is unread."""
+        sentence = self._record.sentence(played.turn, played.index)
+        if sentence is not None:
+            self._record.heard(sentence, played)
+            self._tell_log(sentence, played)
+        meta = self._record.meta
+        meta.noted = max(meta.noted, min(played.n, unread_key - 1) if unread_key else played.n)
+        await self._record.save()
+        self._media.tell(Noted(meta.noted))
+
+    def drop_unsettled(self) -> None:
+        """The call is over: what never reached Media, nobody will hear."""
+        for sentence in self._record.unsettled():
+            sentence.state = Playback.DROPPED
+            self._record.changed(sentence)
+
+    def _tell_log(self, sentence: Said, played: SpeechPlayed) -> None:
+        if played.state is Playback.PLAYING:
+            if played.turn == 1:
+                self._legs.greeting(1, self._record.meta.answered_at, played.at)
+            self._legs.playing(played)
+        elif sentence.settled and sentence.heard():
+            self._log.log_transcript(
+                self._call,
+                sentence.turn,
+                sentence.index + 1,
+                Speaker.AGENT,
+                sentence.heard(),
+                sentence.at,
+                interrupted=sentence.state is Playback.DROPPED,
+            )

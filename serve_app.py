@@ -48,6 +48,8 @@ log = logging.getLogger("serve_app")
 
 TOOL_ACTOR = "ToolActor"
 SWEEP_S = 60.0
+FIRST_LOOK_UP_S = 5.0  # a handle's first use takes tens of milliseconds: better before a call than on one
+ROUTING_S = 0.02  # longest time for which one tool holds up the next
 HEALTH: dict[str, Any] = {"health_check_period_s": 2, "health_check_timeout_s": 5}
 LOOP_LAG_LIMIT_S = 2.0
 
@@ -118,12 +120,25 @@ async def open_call_runtime(settings: Settings, tools: Any) -> MakeCall:
     context = plain_context(settings)
     specs = make_toolbox(settings).specs
 
+    routing = asyncio.Lock()
+    with contextlib.suppress(TimeoutError, RayError, RayServeException):  # the first tool then takes longer
+        async with asyncio.timeout(FIRST_LOOK_UP_S):
+            await tools.pid.remote()
+
     async def run_tool(request: ToolRequest) -> ToolResult:
+        async with (
+            routing
+        ):  # Serve counts a request when it has routed it: two at once would go to one replica
+            answer = asyncio.ensure_future(tools.run.remote(msgspec.json.encode(request)))
+            try:
+                await asyncio.wait({answer}, timeout=ROUTING_S)
+            except asyncio.CancelledError:
+                answer.cancel()
+                raise
         try:
-            answer = await tools.run.remote(msgspec.json.encode(request))
+            return msgspec.json.decode(await answer, type=ToolResult)
         except (RayActorError, BackPressureError, RayServeException) as error:
             raise Unanswered(str(error)) from error
-        return msgspec.json.decode(answer, type=ToolResult)
 
     def tool_port(call: Ref) -> Ref:
         assert isinstance(call, CallActor)

@@ -145,7 +145,8 @@ async def test_a_token_opens_the_stream_of_its_call_once_and_only_for_a_while(be
 async def test_a_stream_that_does_not_begin_as_twilios_do_is_closed(bench: Bench) -> None:
     call, url, token = await rung(bench)
     connected, start = begin(call, token)
-    media = '{"event":"media","sequenceNumber":"1","media":{"track":"inbound","chunk":"1","timestamp":"1","payload":"//8="}}'
+    audio = {"track": "inbound", "chunk": "1", "timestamp": "1", "payload": "//8="}
+    media = json.dumps({"event": "media", "sequenceNumber": "1", "media": audio})
     beginnings = {
         "garbage": ["no JSON at all"],
         "nothing": [],

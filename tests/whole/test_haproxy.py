@@ -8,7 +8,7 @@ import pytest
 
 from launcher import processes
 from simulators.caller import Caller
-from tests.whole.bench import Bench
+from tests.whole.bench import Bench, eventually
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 
@@ -35,16 +35,24 @@ async def admin(socket: Path, command: str) -> str:
 
 async def test_haproxy_carries_the_call(bench: Bench) -> None:
     run_dir, listing = bench.app.run_dir, []
+    [stats] = (run_dir / "h").glob(
+        f"*/{Path(bench.app.ray_environment['RAY_SERVE_HAPROXY_SOCKET_PATH']).name}"
+    )
+
+    async def knows_all_replicas() -> bool:
+        table = await admin(stats, "show stat")
+        return table.count("http-default,SERVE_REPLICA") == bench.app.settings.ingress_replicas
+
+    # Until then it is restarted with a new configuration, and calls of before are with the old process.
+    await eventually(knows_all_replicas, "all ingress replicas in HAProxy's table")
 
     async def person(c: Caller) -> None:
         await c.hears("help you today")
         assert c.line.leg is not None
         assert c.line.leg._socket is not None
         own_port = c.line.leg._socket.local_address[1]
-        sockets = [path for path in (run_dir / "h").rglob("*") if path.is_socket()]
-        for path in sockets:
-            if (answer := await admin(path, "show sess")) and f"src=127.0.0.1:{own_port}" in answer:
-                listing.extend(line for line in answer.splitlines() if f":{own_port}" in line)
+        sessions = await admin(stats, "show sess")
+        listing.extend(line for line in sessions.splitlines() if f"src=127.0.0.1:{own_port} " in line)
 
     talk = await bench.dial(person)
     await talk.ended()

@@ -1,5 +1,7 @@
 """Keys reach the model as words, and an agent that says a great deal does not stall."""
 
+from itertools import pairwise
+
 import pytest
 
 from actors.tts import FLUSHES
@@ -31,7 +33,7 @@ async def test_keys_reach_the_model_as_words(bench: Bench) -> None:
 
     users = [m["content"] for m in talk.exchanges()[-1].request["messages"] if m["role"] == "user"]
     assert users == ["[The caller pressed 4711# on the keypad.]", "[The caller pressed 5 on the keypad.]"]
-    assert talk.call.journal.all("clear") == [] or len(talk.call.journal.all("clear")) <= 1
+    assert talk.heard()[-2:] == ["I have got the number.", "I have got the five."]
 
 
 async def test_more_sentences_than_the_voice_takes_in_a_minute_are_spoken_without_a_hole(
@@ -57,4 +59,4 @@ async def test_more_sentences_than_the_voice_takes_in_a_minute_are_spoken_withou
     assert len(sockets) == 2, "one socket took more Flushes than Deepgram obeys"
     assert all(controls.count("Flush") <= FLUSHES for controls in sockets.values())
     assert sum(controls.count("Flush") for controls in sockets.values()) == len(heard.sentences) > FLUSHES
-    assert max(b.began_at - a.ended_at for a, b in zip(counted, counted[1:], strict=False)) < 1.0
+    assert max(b.began_at - a.ended_at for a, b in pairwise(counted)) < 1.0

@@ -172,6 +172,10 @@ class IngressActor:
     def __init__(self, settings: Settings, tools: Any) -> None:
         """`tools` is the handle of the ToolActor pool."""
         telemetry.configure(settings.log_level, json=True)
+        # A cluster that ran before keeps its own environment, whatever the one that deploys has.
+        missing = missing_exports(os.environ, max_call_s=settings.max_call_s, drain_s=0.0)
+        if missing:
+            log.error(exports_message(missing))
         self._settings = settings
         self._tools = tools
         self._beat_s = time.monotonic()

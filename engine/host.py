@@ -29,10 +29,18 @@ MakeCall = Callable[[Start, Callable[[str], Ref]], Actor]
 """Makes a CallActor, not yet started; the function gives it Refs to "stream", "media" and "stt"."""
 
 
+@dataclass(frozen=True)
+class _Over:
+    """A CallActor has ended; told after its `Down`, so that its stream learns of that before the channel closes."""
+
+    call: str
+    actor: Actor
+
+
 class Calls(Actor):
     """The CallActors of one host, and their supervisor.
 
-    Told:  Start (from a stream, by the link), Down (of a CallActor)
+    Told:  Start (from a stream, by the link), Down (of a CallActor), _Over
     Tells: stream  Down("call", reason)
     """
 
@@ -58,6 +66,9 @@ class Calls(Actor):
                 await self._run_call(message)
             case Down(call, reason):
                 self._end.tell(call, "stream", Down("call", reason))
+            case _Over(call, actor) if self._running.get(call) is actor:
+                del self._running[call]
+                self._end.close(call)
 
     async def _run_call(self, start: Start) -> None:
         call = start.info.call
@@ -68,12 +79,7 @@ class Calls(Actor):
         self._end.open(call, start.stream, lambda _, message: actor.tell(message))
         self._running[call] = actor
         self.spawn(actor, call)
-        actor.when_over(lambda: self._call_over(call, actor))
-
-    def _call_over(self, call: str, actor: Actor) -> None:
-        if self._running.get(call) is actor:
-            del self._running[call]
-            self._end.close(call)
+        actor.when_over(lambda: self.tell(_Over(call, actor)))
 
 
 class CallHost:

@@ -18,12 +18,15 @@ from actors.llm import LlmActor
 from engine.actor import spawn
 from engine.messages import (
     Cancel,
+    ModelDelta,
+    ModelDone,
     ReplyEnded,
     ReplyFailed,
     Respond,
     Sentence,
     ToolCall,
     ToolCalls,
+    Usage,
 )
 from engine.settings import Settings
 from engine.vendors.openai import ChatModel
@@ -214,6 +217,15 @@ async def test_a_newer_request_replaces_the_older_one_and_no_word_of_it_is_told_
         after = caller.call.all[caller.call.all.index(caller.call.of(ReplyFailed)[0]) :]
         assert [m.request for m in after[1:]] == [2, 2]
         await caller.record.until(lambda exchanges: exchanges[0].outcome is Outcome.LEFT)
+
+
+async def test_what_an_older_request_still_brings_is_not_told() -> None:
+    async with line(always()) as caller:
+        caller.ask(request=2)
+        caller.actor.tell(ModelDelta(1, text="Something old. And more."))
+        caller.actor.tell(ModelDone(1, "stop", Usage(1, 0, 1)))
+        assert (await caller.ended()).request == 2
+        assert caller.said() == SENTENCES
 
 
 # ---------------------------------------------------------------- a model that fails

@@ -365,7 +365,7 @@ def test_keys_are_numbered_among_all_that_is_told_and_kept_until_they_are_noted(
         keys = bench.call.of(DtmfPressed)
         assert [key.digit for key in keys] == ["1", "2", "#"]
         bench.actor.tell(Noted(keys[0].n))
-        bench.actor.tell(Adopt(2, 1, keys[0].n))
+        bench.actor.tell(Adopt(2, 1, 0))
         assert (await bench.stream.next(MediaHeld, 2)).dtmf == tuple(keys[1:])
         bench.actor.tell(Adopt(3, 1, keys[1].n))
         assert (await bench.stream.next(MediaHeld, 3)).dtmf == (keys[2],)

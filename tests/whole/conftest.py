@@ -55,7 +55,7 @@ def app(listeners: list[socket.socket], tmp_path_factory: pytest.TempPathFactory
         tool_replicas_max=2,  # pids tell replicas apart only while none is added for load
         tool_calls_per_turn=3,
         token_ttl_s=5,
-        silence_prompt_s=3.0,
+        silence_prompt_s=2.0,
         silence_prompts=1,
         max_call_s=120.0,
         tape_dir=str(tmp_path_factory.mktemp("tapes")),

@@ -1,11 +1,11 @@
 """What the engine adds to its vendors' own time, measured at the vendors and at the caller's ear."""
 
 import asyncio
-from collections.abc import Callable
 from statistics import median
 
 import pytest
 
+from engine.calllog import Leg
 from simulators.caller import Caller
 from simulators.marks import MarksDelays
 from tests.whole.bench import Bench, Talk, says
@@ -14,6 +14,13 @@ pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 
 FINAL_S, FIRST_TOKEN_S, FIRST_AUDIO_S = 0.3, 0.4, 0.2
 TURNS = 5
+# Of medians, ten times what two busy cores need; a caller's line alone has a grain of 20 ms at each end.
+LIMITS_MS = {
+    "final to request": 150.0,
+    "sentence to voice": 150.0,
+    "voice to voice": 400.0,
+    "interim to clear": 80.0,
+}
 REPLY = "Very well. I go on with this for a while, so that you have something to interrupt."
 
 
@@ -39,8 +46,7 @@ def added_ms(bench: Bench, talk: Talk, name: str) -> dict[str, list[float]]:
     """For each turn, by leg, how much later than at once things happened, in milliseconds."""
     sentences, spoken, clears = talk.person.heard.sentences, *map(talk.call.journal.all, ("spoken", "clear"))
     asked = [a for a in bench.speech.asked_of(talk.person.heard.sources) if a.text == "Very well."]
-    added: dict[str, list[float]] = {"final to request": [], "sentence to voice": [], "voice to voice": [],
-                                     "interim to clear": []}  # fmt: skip
+    added: dict[str, list[float]] = {leg: [] for leg in LIMITS_MS}
     for turn, exchange in enumerate(talk.exchanges()):
         text = utterance(name, turn)
         assert exchange.first_s is not None
@@ -53,21 +59,35 @@ def added_ms(bench: Bench, talk: Talk, name: str) -> dict[str, list[float]]:
     return {leg: [1000 * value for value in values] for leg, values in added.items()}
 
 
+async def the_engines_own_ms(bench: Bench, talks: list[Talk]) -> dict[str, list[float]]:
+    """The same turns as the engine's own log has them: without sockets, and a vendor's parsing, in between."""
+    rows = await bench.rows(
+        "SELECT name, value_ms FROM call_metric WHERE call = ANY($1)", [talk.sid for talk in talks]
+    )
+    names = (Leg.FINAL_TO_REQUEST, Leg.FIRST_SENTENCE_TO_TTS, Leg.AUDIO_TO_CALLER, Leg.INTERIM_TO_CLEAR)
+    return {
+        f"{name} (own)": [row["value_ms"] for row in rows if row["name"] == name and row["value_ms"]]
+        for name in names
+    }
+
+
 async def test_the_engine_adds_little_to_its_vendors_delays(
-    bench: Bench, capsys: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]
+    bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench.speech.delays = MarksDelays(final_s=FINAL_S, first_audio_s=FIRST_AUDIO_S)
     names = ("Alpha", "Bravo")
 
     talks = await asyncio.gather(*(impatient_call(bench, name) for name in names))
     await asyncio.gather(*(talk.ended() for talk in talks))
+    for talk in talks:
+        await bench.logged(talk.sid, "caller_hung_up")
 
     measured = [added_ms(bench, talk, name) for talk, name in zip(talks, names, strict=True)]
-    added = {leg: sorted(measured[0][leg] + measured[1][leg]) for leg in measured[0]}
-    for leg, values in added.items():
-        line = f"{leg}: p50 {median(values):.1f} ms, worst {values[-1]:.1f} ms of {len(values)}"
-        record_property(leg, line)
-        with capsys.disabled():
-            print(f"\n  {line}", end="")
+    added = {leg: measured[0][leg] + measured[1][leg] for leg in measured[0]}
+    with capsys.disabled():
+        for leg, values in (added | await the_engines_own_ms(bench, talks)).items():
+            print(
+                f"\n  {leg}: p50 {median(values):.1f} ms, worst {max(values):.1f} ms of {len(values)}", end=""
+            )
     assert all(len(values) == TURNS * len(names) for values in added.values())
-    assert median(added["final to request"]) < 250
+    assert {leg: median(values) for leg, values in added.items() if median(values) > LIMITS_MS[leg]} == {}

@@ -10,8 +10,11 @@ from tests.whole.bench import Bench, says
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 
-NUMBERS = ["One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve"]
-LIST = [f"{number} {word}." for word in ("cars", "vans") for number in NUMBERS]
+WORDS = (
+    "One Two Three Four Five Six Seven Eight Nine Ten Eleven Twelve "
+    "Red Blue Green Black White Brown Pink Gray Gold Silver Orange Teal"
+)
+LIST = [f"{word}." for word in WORDS.split()]
 
 
 async def test_keys_reach_the_model_as_words(bench: Bench) -> None:

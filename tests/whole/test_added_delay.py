@@ -5,7 +5,7 @@ from statistics import median
 
 import pytest
 
-from engine.calllog import Leg
+from engine.callrows import Leg
 from simulators.caller import Caller
 from simulators.marks import MarksDelays
 from tests.whole.bench import Bench, Talk, says

@@ -242,6 +242,7 @@ class CallActor(Actor):
         else:
             self._log("call_resumed", {"stream": attached.stream, "epoch": record.epoch, "cut_off": cut_off})
             await self._resume(cut_off)
+            self._turns.resumed(now(), attached.silence_ms / 1000)
         self._follow_agent()
         for utterance in attached.utterances:
             if utterance.ended:

@@ -17,13 +17,13 @@ from ray.exceptions import ActorUnavailableError
 
 from engine.actor import Actor, Ref, spawn
 from engine.link import Far, Frame, HostSide, LinkEnd, RayLink, Unknown
-from engine.messages import Down, Start
+from engine.messages import Down, Start, Tick
 from engine.telemetry import count
 
 log = logging.getLogger("engine.host")
 
 WARM_LIMIT_S = 60.0
-CLOSE_LIMIT_S = 5.0
+MAKE_AGAIN_S = 1.0
 
 MakeCall = Callable[[Start, Callable[[str], Ref]], Actor]
 """Makes a CallActor, not yet started; the function gives it Refs to "stream", "media" and "stt"."""
@@ -145,7 +145,10 @@ class HostPlacement:
 
 
 class HostPool(Actor):
-    """The hosts of one ingress replica. An actor only to own their links; it is not told anything but `Down`."""
+    """The hosts of one ingress replica. An actor only to own their links.
+
+    Told: Down (a host could not be made; it is tried again), Tick
+    """
 
     def __init__(self, open_runtime: Callable[[], Awaitable[MakeCall]], calls_per_host: int) -> None:
         super().__init__()
@@ -156,7 +159,13 @@ class HostPool(Actor):
         self._changed = asyncio.Event()
 
     async def receive(self, message: Any) -> None:
-        log.error("host pool: %s", message)
+        match message:
+            case Down("make host", reason):
+                count("hosts_not_made")
+                log.error("no CallHost could be made, trying again in %g s: %s", MAKE_AGAIN_S, reason)
+                self.after(MAKE_AGAIN_S, Tick("make"))
+            case Tick("make"):
+                self._keep_a_spare()
 
     async def stopped(self) -> None:
         for host in list(self._hosts):

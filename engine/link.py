@@ -19,6 +19,7 @@ import msgspec
 
 from engine.clock import now
 from engine.messages import AnyMessage, Attach
+from engine.telemetry import count
 
 log = logging.getLogger("engine.link")
 
@@ -165,7 +166,12 @@ class LinkEnd:
         if call in self._channels:
             if isinstance(message, Attach):
                 self._channels[call][0].open(message.epoch)
-            self._fresh.append(self._channels[call][0].send(to, message))
+            try:
+                self._fresh.append(self._channels[call][0].send(to, message))
+            except Unacknowledged as hangs:  # a Ref never raises: the call is given up on this link
+                count("channels_given_up")
+                log.error("%s", hangs)
+                self.close(call)
             self.wake()
 
     def announce(self, frame: Frame) -> None:

@@ -209,10 +209,6 @@ class PlaybackLedger:
         """How long nothing has been playing."""
         return 0.0 if not self.idle else max(0.0, (now_s - self._quiet_since_s) * 1000)
 
-    def has_dropped(self, turn: int) -> bool:
-        """Whether a sentence of this turn was dropped: nothing more of it is to be played."""
-        return any(line.turn == turn and line.state is Playback.DROPPED for line in self._lines.values())
-
     def ledger(self, now_s: float) -> tuple[LedgerEntry, ...]:
         """All sentences, in order."""
         return tuple(

@@ -122,6 +122,10 @@ class TurnTaking:
         self._agent = state
         self._since_s = now_s
 
+    def resumed(self, now_s: float, silence_s: float) -> None:
+        """Another has led the conversation until now, and nothing was heard for `silence_s`."""
+        self._since_s = now_s - silence_s
+
     # --- the caller
 
     def interim(self, now_s: float, text: str) -> list[Decision]:

@@ -181,7 +181,7 @@ async def test_a_cancelled_reply_is_over_at_once_and_the_server_sees_the_connect
         assert failed.usage.estimated
         assert failed.usage.completion > 0
         await caller.record.until(lambda exchanges: exchanges[0].outcome is Outcome.LEFT)
-        assert time.monotonic() - began < 1.0  # 0.01 measured
+        assert time.monotonic() - began < 1.0
         assert len(caller.call.of(Sentence)) == 1
 
 

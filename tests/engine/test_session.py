@@ -285,7 +285,7 @@ async def test_a_write_that_redis_does_not_answer_is_over_at_its_deadline(redis_
         proxy.open.clear()
         began = time.monotonic()
         assert await store.write(CALL, epoch, {"next": b"hangup"}) is Written.AWAY
-        assert time.monotonic() - began < 1.5  # 0.1 measured
+        assert time.monotonic() - began < 1.5
 
 
 async def test_an_answer_that_came_too_late_is_not_taken_for_the_next_one(redis_url: str) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from actors.call import CallActor
 from engine.callrows import LogEvent
+from engine.clock import now
 from engine.history import Said
 from engine.messages import Playback
 from tests.virtual.rig import CALL, GREETING, Rig, Tools, new_settings
@@ -279,3 +280,16 @@ def test_when_no_call_actor_can_run_the_call_one_sentence_is_said_and_the_call_e
         assert (await rig.sessions.read(CALL)).next == "fallback"
 
     play(story, redis_url, LONG, settings=new_settings())
+
+
+def test_the_successor_knows_how_long_it_has_been_silent(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.quiet()
+        quiet_s = now()
+        await rig.until(lambda: now() > quiet_s + 5.0)
+        await rig.crash()
+        await rig.hears("Are you still there?")
+        assert now() - quiet_s < 10.0
+
+    play(story, redis_url)

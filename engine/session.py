@@ -185,6 +185,8 @@ class SessionStore:
     async def live(self, call: str, stream: str, for_s: float) -> None:
         """This call is live in this stream, for at most that long."""
         async with self._redis.pipeline(transaction=True) as pipe:
+            # A busy key never expires, so those whose process died before `over` would gather in it.
+            pipe.zremrangebyscore(_LIVE, "-inf", wall())
             pipe.zadd(_LIVE, {f"{call} {stream}": wall() + for_s})
             pipe.expire(_LIVE, int(for_s) + 60)
             await self._answer(pipe.execute())

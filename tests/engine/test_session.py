@@ -216,6 +216,14 @@ async def test_live_calls_are_those_that_are_not_over_and_not_too_old(store: Ses
     assert await store.live_calls() == [CALL]
 
 
+async def test_what_is_too_old_to_be_live_is_forgotten_with_the_next_call(
+    store: SessionStore, raw: redis_async.Redis
+) -> None:
+    await store.live("CA3", "MZ3", -1.0)
+    await store.live(CALL, "MZ1", 300.0)
+    assert await raw.zrange("calls:live", 0, -1) == [f"{CALL} MZ1".encode()]
+
+
 async def test_a_call_that_went_on_in_a_new_stream_is_live_although_the_old_one_is_over(
     store: SessionStore,
 ) -> None:

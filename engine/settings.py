@@ -31,7 +31,10 @@ class Settings(BaseSettings):
     # --- Twilio
     twilio_account_sid: str = Field("", description="Twilio account SID")
     twilio_auth_token: str = Field("", description="Twilio auth token: checks webhook signatures")
-    twilio_base_url: str = Field("https://api.twilio.com", description="Twilio REST base URL")
+    allow_unsigned: bool = Field(
+        False,
+        description="Take webhooks unchecked, with no TWILIO_AUTH_TOKEN, although others than this machine reach them",
+    )
     strict_stream_signature: bool = Field(
         False, description="Refuse a media stream whose upgrade signature does not match"
     )
@@ -74,7 +77,9 @@ class Settings(BaseSettings):
     )
     llm_max_tokens: int = Field(400, ge=1, description="Longest reply, in tokens")
     llm_first_token_s: float = Field(
-        6.0, gt=0, description="Longest wait for the model's first token, in seconds"
+        6.0,
+        gt=0,
+        description="Longest silence of the model, before its first token and between two pieces, in seconds",
     )
     llm_reply_s: float = Field(30.0, gt=0, description="Longest reply, in seconds")
 
@@ -107,14 +112,14 @@ class Settings(BaseSettings):
     silence_prompt_s: float = Field(
         7.0,
         ge=1,
-        le=10,
+        le=8,  # dead air is never longer than 10 s, and what is then said takes a while to make
         description="Silence after which the caller is asked whether they are there, in seconds",
     )
     silence_prompts: int = Field(
         2, ge=0, le=5, description="How often a silent caller is asked before the goodbye"
     )
     filler_s: float = Field(
-        4.0, gt=0, description="Thinking after which the agent says that it is at work, in seconds"
+        4.0, gt=0, le=6, description="Thinking after which the agent says that it is at work, in seconds"
     )
     max_call_s: float = Field(1800.0, ge=30, description="Longest call, in seconds")
     playback_lead_ms: int = Field(
@@ -133,9 +138,6 @@ class Settings(BaseSettings):
     # --- the cluster
     ingress_replicas: int = Field(
         2, ge=1, description="Ingress replicas; fixed, because HAProxy cuts calls when their number changes"
-    )
-    placement: Literal["split"] = Field(
-        "split", description="Where CallActors run: split = in CallHosts of their own"
     )
     calls_per_host: int = Field(64, ge=1, description="Calls that share one CallHost process")
     capacity: int = Field(100, ge=1, description="Calls that one ingress replica takes at once")

@@ -38,11 +38,11 @@ WRONG = [
     ("LLM_FIRST_TOKEN_S", "0"), ("LLM_REPLY_S", "-1"),
     ("SESSION_TTL_S", "59"), ("SESSION_WRITE_MS", "1"), ("TOKEN_TTL_S", "1"),
     ("SYSTEM_PROMPT", "@no-such-file.txt"),
-    ("BARGE_IN_MIN_WORDS", "0"), ("SILENCE_PROMPT_S", "11"), ("SILENCE_PROMPT_S", "0"),
-    ("SILENCE_PROMPTS", "-1"), ("SILENCE_PROMPTS", "6"), ("FILLER_S", "0"), ("MAX_CALL_S", "10"),
+    ("BARGE_IN_MIN_WORDS", "0"), ("SILENCE_PROMPT_S", "8.1"), ("SILENCE_PROMPT_S", "0"),
+    ("SILENCE_PROMPTS", "-1"), ("SILENCE_PROMPTS", "6"), ("FILLER_S", "0"), ("FILLER_S", "6.1"), ("MAX_CALL_S", "10"),
     ("PLAYBACK_LEAD_MS", "20"), ("PLAYBACK_LEAD_MS", "5000"),
     ("TOOL_TIMEOUT_S", "0"), ("TOOL_CALLS_PER_TURN", "0"), ("TOOL_REPLICAS", "1"), ("TOOL_REPLICAS_MAX", "1"),
-    ("INGRESS_REPLICAS", "0"), ("PLACEMENT", "anywhere"), ("CALLS_PER_HOST", "0"), ("CAPACITY", "0"),
+    ("INGRESS_REPLICAS", "0"), ("ALLOW_UNSIGNED", "perhaps"), ("CALLS_PER_HOST", "0"), ("CAPACITY", "0"),
     ("DRAIN_S", "-1"), ("LOG_LEVEL", "loud"), ("ALLOW_LOCAL", "perhaps"), ("STRICT_STREAM_SIGNATURE", "2"),
 ]  # fmt: skip
 

@@ -14,7 +14,7 @@ STORY = LONG["answer"]["say"]
 SLOW = {"user": "story", "answer": {"say": STORY, "gap_s": 0.6}}
 
 
-PATIENT = new_settings(filler_s=60.0)
+PATIENT = new_settings().model_copy(update={"filler_s": 60.0})  # no filler, which no setting can ask for
 
 
 def words(text: str) -> str:

@@ -14,7 +14,7 @@ class ToolSpec(msgspec.Struct, frozen=True):
     """One tool as the model sees it.
 
     `parameters` is a JSON schema that OpenAI's strict mode takes. `changes` marks tools that write: their
-    results are stored under the request's idempotency key. `say` is what the agent may say while it runs.
+    results are stored under the request's idempotency key.
     """
 
     name: str

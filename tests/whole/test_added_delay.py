@@ -65,10 +65,7 @@ async def the_engines_own_ms(bench: Bench, talks: list[Talk]) -> dict[str, list[
         "SELECT name, value_ms FROM call_metric WHERE call = ANY($1)", [talk.sid for talk in talks]
     )
     names = (Leg.FINAL_TO_REQUEST, Leg.FIRST_SENTENCE_TO_TTS, Leg.AUDIO_TO_CALLER, Leg.INTERIM_TO_CLEAR)
-    return {
-        f"{name} (own)": [row["value_ms"] for row in rows if row["name"] == name]
-        for name in names
-    }
+    return {f"{name} (own)": [row["value_ms"] for row in rows if row["name"] == name] for name in names}
 
 
 async def test_the_engine_adds_little_to_its_vendors_delays(

@@ -42,7 +42,9 @@ from engine.messages import CallerContext, CallInfo, Start, ToolRequest, ToolRes
 from engine.session import SessionAway, SessionStore
 from engine.settings import Settings, SettingsError, load_settings
 from engine.vendors import deepgram
+from launcher.checks import check_signed
 from launcher.environment import exports_message, missing_exports
+from launcher.errors import LaunchError
 
 log = logging.getLogger("serve_app")
 
@@ -314,20 +316,24 @@ def build(settings: Settings) -> serve.Application:
 
 def _app() -> serve.Application:
     """For `serve run serve_app:app`."""
-    problems = []
-    missing = missing_exports(os.environ)
-    if missing:
-        problems.append(exports_message(missing))
     try:
         settings = load_settings()
-        unset = [name for name in ("DATABASE_URL", "REDIS_URL") if not getattr(settings, name.lower())]
-        if not settings.deepgram_api_key and settings.deepgram_base_url.startswith("https://api.deepgram"):
-            unset.append("DEEPGRAM_API_KEY")
-        if not settings.openai_api_key and settings.openai_base_url.startswith("https://api.openai"):
-            unset.append("OPENAI_API_KEY")
-        if unset:
-            problems.append("set " + ", ".join(unset) + ", or use `make serve`, which starts local stand-ins")
     except SettingsError as error:
+        raise SystemExit(f"serve_app can't start:\n{error}") from None
+    problems = []
+    missing = missing_exports(os.environ, max_call_s=settings.max_call_s, drain_s=settings.drain_s)
+    if missing:
+        problems.append(exports_message(missing))
+    unset = [name for name in ("DATABASE_URL", "REDIS_URL") if not getattr(settings, name.lower())]
+    if not settings.deepgram_api_key and settings.deepgram_base_url.startswith("https://api.deepgram"):
+        unset.append("DEEPGRAM_API_KEY")
+    if not settings.openai_api_key and settings.openai_base_url.startswith("https://api.openai"):
+        unset.append("OPENAI_API_KEY")
+    if unset:
+        problems.append("set " + ", ".join(unset) + ", or use `make serve`, which starts local stand-ins")
+    try:
+        check_signed(settings)
+    except LaunchError as error:
         problems.append(str(error))
     if problems:
         raise SystemExit("serve_app can't start:\n" + "\n".join(problems))

@@ -3,7 +3,9 @@
 import logging
 
 from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
+from starlette.types import Message, Receive
 from starlette.websockets import WebSocket
 
 from engine.settings import Settings
@@ -13,6 +15,7 @@ from engine.twilio import signature
 log = logging.getLogger("engine.door")
 
 PREFIX = "/api/v1/voice"
+FORM_LIMIT = 64 * 1024  # bytes; Twilio's forms have about one kilobyte
 
 
 class Door:
@@ -23,6 +26,10 @@ class Door:
         self._token = settings.twilio_auth_token
         self._strict_stream = settings.strict_stream_signature
         self._warned = False
+        if not self._token:
+            log.warning(
+                "TWILIO_AUTH_TOKEN is not set: webhooks and streams are taken unchecked, whoever sends them"
+            )
 
     def base(self, request: HTTPConnection) -> str:
         """`BASE_URL`, or what the request says, with a warning: anybody can send a Host header."""
@@ -35,8 +42,14 @@ class Door:
         return f"{scheme.replace('ws', 'http', 1)}://{request.headers.get('host', '')}"
 
     async def signed_form(self, request: Request) -> FormData | None:
-        """A webhook's form, or None when its signature is missing or doesn't match."""
-        form = await request.form()
+        """A webhook's form, or None when its signature is missing or doesn't match.
+
+        Raises HTTPException, which answers 413, for a body that is no form of Twilio's: it must not fill the memory.
+        """
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > FORM_LIMIT:  # refused before it is read
+            raise _too_long()
+        form = await Request(request.scope, _bounded(request.receive)).form()
         if not self._token:
             return form
         url = signature.public_url(self.base(request), "", "", request.url.path, request.url.query)
@@ -57,3 +70,23 @@ class Door:
         count("streams_unsigned")
         log.warning("stream's signature doesn't match %s; its token decides", url)
         return not self._strict_stream
+
+
+def _bounded(receive: Receive) -> Receive:
+    """The same, but for a body that is longer than its Content-Length says, or says nothing."""
+    left = FORM_LIMIT
+
+    async def bounded() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise _too_long()
+        return message
+
+    return bounded
+
+
+def _too_long() -> HTTPException:
+    count("webhooks_too_long")
+    return HTTPException(413, f"more than {FORM_LIMIT} bytes: no webhook of Twilio's is that long")

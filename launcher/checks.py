@@ -1,6 +1,7 @@
 """What can be found wrong before anything is started; each failure is one sentence with its remedy."""
 
 import asyncio
+import ipaddress
 import sys
 from urllib.parse import urlsplit
 
@@ -39,6 +40,29 @@ def check_consistent(settings: Settings) -> None:
             f"TWILIO_ACCOUNT_SID is set but {' and '.join(missing)} not, so real callers would "
             "be answered by a local stand-in: set it, or set ALLOW_LOCAL=1 if that is what you want."
         )
+
+
+def check_signed(settings: Settings) -> None:
+    """Whoever can send webhooks from elsewhere must sign them: else anybody could ring as any caller."""
+    if settings.twilio_auth_token or settings.allow_unsigned:
+        return
+    base = settings.base_url
+    reached = [
+        *([f"BASE_URL is {base}"] if base and not _is_loopback(urlsplit(base).hostname or "") else []),
+        *([f"HOST is {settings.host}"] if not _is_loopback(settings.host) else []),
+    ]
+    if reached:
+        raise LaunchError(
+            f"{' and '.join(reached)} but TWILIO_AUTH_TOKEN is not set, so anybody could send webhooks unchecked: "
+            "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or set ALLOW_UNSIGNED=1 if that is what you want."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def check_port(settings: Settings) -> None:
@@ -87,6 +111,7 @@ async def check_redis(url: str) -> None:
 def check_before_start(settings: Settings) -> None:
     """All checks that need nothing started. Raises the first `LaunchError`."""
     check_python()
+    check_signed(settings)
     check_consistent(settings)
     check_port(settings)
     asyncio.run(_check_servers(settings))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.settings import Settings
-from launcher.checks import check_before_start, check_python, without_password
+from launcher.checks import check_before_start, check_python, check_signed, without_password
 from launcher.errors import LaunchError
 from launcher.plan import plan_for
 from launcher.ports import free_ports
@@ -62,6 +62,29 @@ def test_twilio_needs_a_secure_address() -> None:
     given = settings(**TWILIO, allow_local=True, base_url="http://voice.example.com")
 
     assert "https" in complaint(given)
+
+
+@pytest.mark.parametrize(
+    "reached",
+    [
+        {"base_url": "https://voice.example.com"},
+        {"base_url": "http://203.0.113.9"},
+        {"host": "0.0.0.0"},
+        {"host": "::"},
+        {"host": "voice.example.com"},
+    ],
+)
+def test_webhooks_that_others_can_send_are_checked_unless_asked_otherwise(reached: dict[str, str]) -> None:
+    with pytest.raises(LaunchError, match=r"TWILIO_AUTH_TOKEN is not set.*ALLOW_UNSIGNED=1") as raised:
+        check_signed(settings(**reached))
+    assert "\n" not in str(raised.value)
+    check_signed(settings(**reached, allow_unsigned=True))
+    check_signed(settings(**reached, **TWILIO))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_on_this_machine_alone_nothing_has_to_be_signed(host: str) -> None:
+    check_signed(settings(host=host, base_url=f"http://{f'[{host}]' if ':' in host else host}:8000"))
 
 
 def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:
@@ -126,6 +149,7 @@ def serve(**environment: str) -> "subprocess.CompletedProcess[str]":
         ({"TWILIO_ACCOUNT_SID": "AC0"}, "go together"),
         ({"BASE_URL": "myhost"}, "must be an absolute https URL"),
         ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "REDIS_URL"),
+        ({"BASE_URL": "https://voice.example.com"}, "TWILIO_AUTH_TOKEN"),
     ],
 )
 def test_make_serve_fails_with_a_sentence_and_no_traceback(

@@ -1,0 +1,72 @@
+"""What `serve run serve_app:app` refuses to start with; Ray is not started."""
+
+from pathlib import Path
+
+import pytest
+
+import serve_app
+from engine.settings import Settings
+from launcher.environment import essential_environment
+
+GIVEN = {
+    "DATABASE_URL": "postgresql://127.0.0.1/crm",
+    "REDIS_URL": "redis://127.0.0.1/0",
+    "DEEPGRAM_API_KEY": "key",
+    "OPENAI_API_KEY": "key",
+    "RAY_AUTH_MODE": "token",
+}
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """An environment that suffices for the default settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in (GIVEN | essential_environment(1800.0, 600.0)).items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def refusal() -> str:
+    with pytest.raises(SystemExit) as refused:
+        _ = serve_app.app
+    return str(refused.value)
+
+
+def test_with_all_it_needs_the_app_is_made(given: pytest.MonkeyPatch) -> None:
+    assert serve_app.app is not None
+
+
+def test_rays_settings_must_suffice_for_these_calls_and_this_drain(given: pytest.MonkeyPatch) -> None:
+    given.setenv("MAX_CALL_S", "7200")
+    given.setenv("DRAIN_S", "900")
+    said = refusal()
+    assert "export RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S=7260" in said
+    assert "export RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S=900" in said
+
+
+def test_shorter_calls_need_less_of_ray(given: pytest.MonkeyPatch) -> None:
+    for name, value in essential_environment(300.0, 60.0).items():
+        given.setenv(name, value)
+    assert "HARD_STOP_AFTER_S=1860" in refusal()
+    given.setenv("MAX_CALL_S", "300")
+    given.setenv("DRAIN_S", "60")
+    assert serve_app.app is not None
+
+
+def test_webhooks_from_outside_are_not_taken_unchecked(given: pytest.MonkeyPatch) -> None:
+    given.setenv("BASE_URL", "https://voice.example.com")
+    assert "TWILIO_AUTH_TOKEN is not set" in refusal()
+    given.setenv("ALLOW_UNSIGNED", "1")
+    assert serve_app.app is not None
+
+
+def test_what_is_wrong_with_settings_and_cluster_is_told_at_once(given: pytest.MonkeyPatch) -> None:
+    given.delenv("RAY_AUTH_MODE")
+    given.delenv("REDIS_URL")
+    given.setenv("HOST", "0.0.0.0")
+    said = refusal()
+    assert all(part in said for part in ("export RAY_AUTH_MODE=token", "set REDIS_URL", "ALLOW_UNSIGNED=1"))
+    given.setenv("PORT", "eighty")
+    assert "PORT" in refusal()

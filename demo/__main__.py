@@ -4,7 +4,9 @@ import argparse
 import asyncio
 import datetime as dt
 import json
+import os
 import random
+import re
 import signal
 import sys
 from pathlib import Path
@@ -74,11 +76,13 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 def draw(path: Path, done: Performance, wished: str, wrong: str) -> None:
     """The final view as an SVG."""
-    with Path("/dev/null").open("w") as nowhere:
+    with Path(os.devnull).open("w") as nowhere:
         console = Console(record=True, width=PICTURE_COLUMNS, file=nowhere, force_terminal=True)
         console.print(page_of(done.board.rows))
         print_closing(console, done.record, done.wav, wished, wrong)
-        console.save_svg(str(path), title="make demo")
+        picture = console.export_svg(title="make demo")
+    # A picture in a README must not fetch fonts from elsewhere; what is installed will do.
+    path.write_text(re.sub(r',\s*url\("https?://[^)]*\) format\("\w+"\)', "", picture), encoding="utf-8")
 
 
 def _facts(seed: int, wish: Scenario, done: Performance, wrong: str, mute: bool) -> dict[str, object]:

@@ -24,7 +24,7 @@ from typing import Any
 from actors.legs import Legs
 from actors.llm import LlmActor, Model
 from actors.speaking import Speaking
-from actors.toolruns import ToolRuns, returned
+from actors.toolruns import TOO_LATE, ToolRuns, returned
 from engine import phrases
 from engine.actor import Actor, Ref
 from engine.calllog import CallLog
@@ -76,7 +76,7 @@ from engine.messages import (
 from engine.record import CallRecord, Fenced, Store
 from engine.settings import Settings
 from engine.telemetry import count
-from engine.tools import TRANSFER_CALL, ToolSpec, engine_verbs, tool_schema
+from engine.tools import END_CALL, TRANSFER_CALL, ToolSpec, engine_verbs, tool_schema
 from engine.turns import (
     Agent,
     Answer,
@@ -91,6 +91,7 @@ from engine.turns import (
 )
 
 KEYS_PAUSE_S = 2.0  # keys pressed within this time belong together
+ATTACHED_LIMIT_S = 10.0  # a stream that has not answered `Attach` by then has gone on without this actor
 CLEARED_LIMIT_S = 1.0  # longest wait to learn what an interrupted caller had heard
 NEXT_HANG_UP, NEXT_TRANSFER = "hangup", "transfer"
 
@@ -136,10 +137,13 @@ class CallActor(Actor):
         self._clearing = False
         self._interim_at = 0.0
         self._keys = ""
-        self._first_unread_key = 0
+        self._first_unread_key = self._last_key = 0
         self._ending: Outcome | None = None
         self._gone: CallerGone | None = None
         self._cancelled = 0
+        self._fillers = 0
+        self._told_taken = -1
+        self._too_long = False
         self._armed: tuple[float, asyncio.TimerHandle] | None = None
 
     async def started(self) -> None:
@@ -148,7 +152,7 @@ class CallActor(Actor):
         self._context = self._stored.context or self._ports.context
         self._legs = Legs(self._ports.log, self._call)
         self._speaking = Speaking(self._call, self._record, self._ports.media, self._ports.log, self._legs)
-        self._llm = self.spawn(LlmActor(self._ports.model, self), "llm")
+        self._llm = self.spawn(LlmActor(self._ports.model, self, self._record.epoch), "llm")
         self._runs = ToolRuns(
             self._start_message.info,
             self._ports,
@@ -170,10 +174,12 @@ class CallActor(Actor):
         self._turns = TurnTaking(manners, now())
         meta = self._record.meta
         self._ports.stream.tell(Attach(self._record.epoch, meta.took + 1, meta.noted))
+        self.after(ATTACHED_LIMIT_S, Tick("unattached"))
 
     async def receive(self, message: Any) -> None:
         try:
             await self._receive(message)
+            self._tell_taken()
             self._follow_agent()
             self._arm()
         except Fenced:
@@ -186,8 +192,13 @@ class CallActor(Actor):
                 await self._attach(message)
             case Refused():
                 raise Fenced(f"{self._call}: refused")
+            case Tick("unattached"):
+                if not self._attached:
+                    raise Fenced(f"{self._call}: no stream attached it")
             case _ if not self._attached:
                 count("told_before_attached")
+            case Interim() | TurnEnded() | DtmfPressed() if self._too_long:
+                count("told_after_the_end")
             case Interim(utterance, text, at):
                 if utterance > self._record.meta.took:
                     await self._decide(self._turns.interim(now(), text), interim_at=at)
@@ -235,7 +246,6 @@ class CallActor(Actor):
         record.merge(attached.ledger)
         self._ports.log.open_call(self._start_message.info, meta.answered_at)
         self.after(max(0.0, meta.answered_at + self._settings.max_call_s - wall()), Tick("too_long"))
-        self._ports.stt.tell(Took(meta.took))
         if not record.items:
             self._log("call_started", {"stream": attached.stream, "epoch": record.epoch})
             await self._speaking.say_turn(Cause.GREETING, self._context.greeting)
@@ -268,7 +278,10 @@ class CallActor(Actor):
                 record.meta.request += 1
                 self._reply = _Reply(turn, go_on=any(True for _ in record.sentences(turn)))
         for called_in, call in unanswered(record.items):
-            self._runs.start(call, called_in)
+            if call.name in (END_CALL, TRANSFER_CALL):
+                record.add(returned(called_in, call, TOO_LATE))
+            else:
+                self._runs.start(call, called_in)
         if self._ending is not None:
             self._ports.media.tell(self._goodbye_message())
         else:
@@ -286,7 +299,6 @@ class CallActor(Actor):
                 case Ignore(utterance):
                     self._record.meta.took = utterance
                     await self._record.save()
-                    self._ports.stt.tell(Took(utterance))
                 case Fill():
                     await self._fill()
                 case AskAgain():
@@ -296,9 +308,16 @@ class CallActor(Actor):
                     await self._speaking.say_turn(Cause.PROMPT, phrases.SILENT_GOODBYE)
                     await self._end(Outcome.SILENT)
 
+    def _tell_taken(self) -> None:
+        """Stt may forget what the session holds; while Redis is away it keeps everything."""
+        took = self._record.meta.took
+        if self._attached and self._record.protected and took != self._told_taken:
+            self._told_taken = took
+            self._ports.stt.tell(Took(took))
+
     async def _turn_ended(self, ended: TurnEnded) -> None:
         if ended.utterance <= self._record.meta.took:
-            self._ports.stt.tell(Took(self._record.meta.took))
+            self._told_taken = -1  # Stt does not know yet
         elif self._gone is None:
             decisions = self._turns.ended(now(), ended.utterance, ended.text)
             await self._decide(decisions, interim_at=ended.at, ended=ended)
@@ -313,22 +332,23 @@ class CallActor(Actor):
         self._reply = _Reply(meta.turn)
         meta.request += 1  # the number that `_respond` will use, so that no successor uses it again
         await record.save()
-        if utterance:
-            self._ports.stt.tell(Took(utterance))
         self._legs.turn_began(meta.turn, at, ended.spoke_until if ended is not None else 0.0)
         self._ports.log.log_transcript(self._call, meta.turn, 0, Speaker.CALLER, text, at)
         await self._respond()
 
     async def _key(self, n: int, digit: str) -> None:
         self._first_unread_key = self._first_unread_key or n
+        self._last_key = n
         self._keys += digit
         await self._decide(self._turns.key_pressed(now()))
         self.after(0 if digit == "#" else KEYS_PAUSE_S, Tick(f"keys{len(self._keys)}"))
 
     async def _keys_over(self) -> None:
         keys, self._keys, self._first_unread_key = self._keys, "", 0
+        self._record.meta.noted = max(self._record.meta.noted, self._last_key)
         self._log("keys", {"count": len(keys)})
         await self._answer(Cause.KEYS, phrases.KEYS_PRESSED.format(keys=keys), 0, None)
+        self._speaking.note()
 
     async def _interrupt(self, interim_at: float) -> None:
         record, meta = self._record, self._record.meta
@@ -394,8 +414,10 @@ class CallActor(Actor):
 
     async def _fill(self) -> None:
         if self._reply is not None:
+            filler = phrases.FILLERS[self._fillers % len(phrases.FILLERS)]
+            self._fillers += 1
             count("fillers")
-            await self._speaking.say(self._reply.turn, [phrases.FILLER], NOT_THE_MODEL)
+            await self._speaking.say(self._reply.turn, [filler], NOT_THE_MODEL)
 
     async def _reply_over(self, over: ReplyEnded | ReplyFailed) -> None:
         record, reply = self._record, self._reply
@@ -445,13 +467,15 @@ class CallActor(Actor):
         if not reply.may_call:
             await self._reply_failed(reply, "it called tools although none were offered")
             return
-        plan = self._runs.plan(calls, reply.turn)
         self._record.add(Called(reply.turn, request, calls))
+        await self._record.save()
+        plan = self._runs.plan(calls, reply.turn)
         for call, why in plan.refused:
             self._record.add(returned(reply.turn, call, why))
         if plan.verb is not None:
             self._record.add(returned(reply.turn, plan.verb))
-        await self._record.save()
+        if plan.refused:
+            await self._record.save()
         for call in plan.run:
             self._runs.start(call, reply.turn)
         if plan.verb is not None:
@@ -506,6 +530,7 @@ class CallActor(Actor):
             self._armed = None
             await self._decide(self._turns.silent(now()))
         elif name == "too_long":
+            self._too_long = True  # nothing that the caller says takes this goodbye back
             await self._interrupt(0.0)
             await self._speaking.say_turn(Cause.PROMPT, phrases.TOO_LONG)
             await self._end(Outcome.COMPLETED)

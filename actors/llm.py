@@ -64,8 +64,9 @@ class _Reply:
 class LlmActor(Actor):
     """Asks the model, one request at a time."""
 
-    def __init__(self, model: Model, call: Ref) -> None:
+    def __init__(self, model: Model, call: Ref, epoch: int) -> None:
         super().__init__()
+        self._epoch = epoch
         self._model = model
         self._call = call
         self._reply: _Reply | None = None
@@ -133,7 +134,7 @@ class LlmActor(Actor):
         request = reply.ask.request
         if reply.calls:  # ids of our own: some servers repeat theirs, and a key must name one call for ever
             calls = tuple(
-                ToolCall(f"call_{request}_{place}", call["name"], call["arguments"])
+                ToolCall(f"call_{self._epoch}_{request}_{place}", call["name"], call["arguments"])
                 for place, call in sorted(reply.calls.items())
             )
             self._call.tell(ToolCalls(request, calls))

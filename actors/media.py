@@ -20,6 +20,7 @@ from engine.messages import (
     CallerGone,
     Clear,
     Cleared,
+    Down,
     DtmfPressed,
     HangUp,
     Hush,
@@ -42,7 +43,8 @@ from engine.twilio import stream as codec
 SEND_LIMIT_S = 5.0  # a socket that takes nothing for this long is dead
 OUTBOX_LIMIT = 500  # messages to Twilio; the lead is a few
 LAST_WORDS_LIMIT_S = 30.0  # longest wait for the last words before a hang-up
-ECHO_LIMIT_S = 3.0  # marks that are this late after the clock's end of playback will not come
+VOICE_LIMIT_S = 8.0  # longest silence while a sentence is awaited from synthesis; dead air is at most 10 s
+ECHO_LIMIT_S = 2.0  # marks that are this late after the clock's end of playback will not come
 
 
 class MediaActor(Actor):
@@ -64,6 +66,8 @@ class MediaActor(Actor):
         self._keys: list[DtmfPressed] = []
         self._outbox: asyncio.Queue[str] = asyncio.Queue(OUTBOX_LIMIT)
         self._due: asyncio.TimerHandle | None = None
+        self._echo: asyncio.TimerHandle | None = None
+        self._starving: asyncio.TimerHandle | None = None
         self._goodbye: HangUp | Transfer | None = None
         self._goodbye_until_s = 0.0
 
@@ -81,6 +85,11 @@ class MediaActor(Actor):
                 self._carry_out(self._playback.echoed(name, now()))
             case Tick("due"):
                 self._due = None
+            case Tick("echo"):
+                self._echo = None
+            case Tick("starving"):
+                self._starving = None
+                self._stream.tell(Down("voice", f"no speech to play for {VOICE_LIMIT_S:g} s"))
             case Speak(epoch, turn, index, text):
                 self._speak(message, epoch, turn, index, text)
             case Hush():
@@ -130,9 +139,12 @@ class MediaActor(Actor):
     def _adopt(self, adopt: Adopt) -> None:
         if adopt.epoch < self._epoch:
             return
+        if not self._epoch:  # what was numbered before is unknown to the call, which counts from `noted`
+            self._n = adopt.noted
+            self._keys = [DtmfPressed(self._next(), key.digit) for key in self._keys]
         self._epoch = adopt.epoch
-        self._keys = [key for key in self._keys if key.n > adopt.noted]
         self._n = max(self._n, adopt.noted)
+        self._keys = [key for key in self._keys if key.n > adopt.noted]
         ledger, quiet_ms = self._playback.ledger(now()), self._playback.quiet_ms(now())
         self._stream.tell(MediaHeld(adopt.epoch, ledger, tuple(self._keys), quiet_ms))
 
@@ -143,20 +155,32 @@ class MediaActor(Actor):
         next_s = self._playback.next_s(now())
         if self._due is None and next_s is not None:
             self._due = self.after(next_s - now(), Tick("due"))
+        self._look_after_marks()
+        self._look_after_voice()
         if self._goodbye is not None and self._last_words_played():
             number = self._goodbye.number if isinstance(self._goodbye, Transfer) else ""
             self._goodbye = None
             self._stream.tell(PlayedOut(number))
 
     def _last_words_played(self) -> bool:
-        if self._playback.idle or now() >= self._goodbye_until_s:
-            return True
-        until_s = self._playback.unconfirmed_until_s() + ECHO_LIMIT_S
-        if self._playback.all_sent:
-            if now() >= until_s:
-                return True
-            self.after(until_s - now(), Tick("goodbye"))
-        return False
+        return self._playback.idle or now() >= self._goodbye_until_s
+
+    def _look_after_marks(self) -> None:
+        """A mark that never comes back must not leave the agent speaking for ever."""
+        if self._playback.idle or not self._playback.all_sent:
+            return
+        self._carry_out(self._playback.assume_played(now(), ECHO_LIMIT_S))
+        if not self._playback.idle and self._echo is None:
+            late_s = self._playback.unconfirmed_until_s() + ECHO_LIMIT_S
+            self._echo = self.after(max(0.001, late_s - now()), Tick("echo"))
+
+    def _look_after_voice(self) -> None:
+        """A sentence of which nothing comes must not leave the caller in silence."""
+        if not self._playback.starved(now()):
+            self.cancel(self._starving)
+            self._starving = None
+        elif self._starving is None:
+            self._starving = self.after(VOICE_LIMIT_S, Tick("starving"))
 
     def _carry_out(self, steps: list[Step]) -> None:
         for step in steps:

@@ -54,7 +54,12 @@ class Speaking:
         meta = self._record.meta
         meta.noted = max(meta.noted, min(played.n, unread_key - 1) if unread_key else played.n)
         await self._record.save()
-        self._media.tell(Noted(meta.noted))
+        self.note()
+
+    def note(self) -> None:
+        """Tells Media what the session holds of its events."""
+        if self._record.protected:
+            self._media.tell(Noted(self._record.meta.noted))
 
     def drop_unsettled(self) -> None:
         """The call is over: what never reached Media, nobody will hear."""

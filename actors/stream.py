@@ -3,13 +3,14 @@
 Told:  by ingress  CallerAudio goes straight to `audio`; MarkEchoed, DtmfPressed, CallerGone
        by Call     Attach, CallEnded, Down (its host tells of its failure)
        by Media    MediaHeld, PlayedOut, Down        by Stt  SttHeld        by Tts  TtsHeld
-       by link     LinkLost
+       by link     its end
 Tells: host        Start
        Media, Stt, Tts  Adopt
        Call        Attached, Refused; what the three tell it passes through
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from actors.stt import SttActor
 from actors.tts import TtsActor
 from engine import phrases
 from engine.actor import Actor, Ref
+from engine.clock import now
 from engine.messages import (
     Adopt,
     Attach,
@@ -29,7 +31,6 @@ from engine.messages import (
     Down,
     DtmfPressed,
     HangUp,
-    LinkLost,
     MarkEchoed,
     MediaHeld,
     PlayedOut,
@@ -44,9 +45,12 @@ from engine.settings import Settings
 from engine.telemetry import count
 from engine.vendors.deepgram import ListenSocket, SpeakSocket
 
-TRIES = 3  # CallActors for one stretch of a call
-ATTACH_LIMIT_S = 5.0  # from losing one, or the stream's start, to the next one's Attached
-HELD_LIMIT_S = 2.0
+log = logging.getLogger("actors.stream")
+
+TRIES = 3  # CallActors that may fail in a row
+STEADY_S = 10.0  # one that has run the call for this long has not failed, whatever ends it
+ATTACH_LIMIT_S = 5.0  # from losing one, or the stream's start, to an Attached
+CLOSE_LIMIT_S = 2.0
 GIVE_UP_TURN = 1_000_000  # the last sentence's turn: past any of the conversation's
 
 
@@ -74,10 +78,18 @@ class StreamPorts:
 
     send: Callable[[str], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
-    gave_up: Callable[[str], Awaitable[None]]
+    gave_up: Callable[[str, bool], Awaitable[None]]  # the call, and whether the caller was told why
     hosts: Placer
     listen: Callable[[], ListenSocket]
     speak: Callable[[], SpeakSocket]
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """A link's end, and whose it is: an earlier placement's is old news."""
+
+    attempt: int
+    why: str
 
 
 class _Switch:
@@ -120,11 +132,15 @@ class StreamActor(Actor):
         self._switch = _Switch()
         self._placement: Placement | None = None
         self._epoch = 0
-        self._tries = 0
+        self._attempt = 0
+        self._failed = 0  # CallActors in a row
         self._attached = False
+        self._attached_s = 0.0
+        self._placing: asyncio.Task[None] | None = None
         self._held: dict[type, Any] = {}
         self._gone: CallerGone | None = None
         self._given_up = False
+        self._searches = 0
         self.audio: Ref = self  # Stt, from `started` on
 
     async def started(self) -> None:
@@ -137,7 +153,7 @@ class StreamActor(Actor):
         self.spawn(self._media, "media")
         self.spawn(self._tts, "tts")
         self.spawn(self._stt, "stt")
-        self._search("the stream began")
+        self._search()
 
     async def receive(self, message: Any) -> None:
         match message:
@@ -154,40 +170,55 @@ class StreamActor(Actor):
                 self.work(self._close(), "close")
             case CallEnded():
                 self._call_ended()
-            case LinkLost(why) | Down("call", why):
+            case _Lost(attempt, why):
+                if attempt == self._attempt:
+                    self._lost(why)
+            case Down("call" | "place", why):
                 self._lost(why)
             case Tick("attached?"):
-                self._overdue(message.n)
+                if not self._attached and message.n == self._searches:
+                    self._give_up(f"no CallActor within {ATTACH_LIMIT_S:g} s")
             case Tick("over"):
                 self.stop()
-            case Down("place", why):
-                self._lost(why)
             case Down(child, reason):
                 self._media_plane_failed(child, reason)
 
     async def stopped(self) -> None:
-        if self._placement is not None:
-            self._placement.leave()
+        self._leave(CallerGone("dropped"))
 
     # --- a CallActor: found, attached, lost
 
-    def _search(self, why: str) -> None:
-        if self._gone is not None and self._tries:
-            self.stop()
-            return
-        if self._tries >= TRIES:
-            self._give_up(why)
-            return
-        self._tries += 1
-        self._attached = False
-        self.after(ATTACH_LIMIT_S, Tick("attached?", self._tries))
-        self.work(self._place(), "place")
+    def _search(self) -> None:
+        """A stretch without a CallActor begins: it has `ATTACH_LIMIT_S` to end."""
+        self._searches += 1
+        self.after(ATTACH_LIMIT_S, Tick("attached?", self._searches))
+        self._try()
 
-    async def _place(self) -> None:
-        start = Start(self._info, self._stream_sid, self._epoch, self._tries - 1)
+    def _try(self) -> None:
+        self._attempt += 1
+        self._attached = False
+        self._placing = self.work(self._place(self._attempt), "place")
+
+    async def _place(self, attempt: int) -> None:
+        start = Start(self._info, self._stream_sid, self._epoch, attempt - 1)
+
+        def told(to: str, message: Any) -> None:
+            if attempt == self._attempt:
+                self._told_by_call(to, message)
+
         self._placement = await self._ports.hosts.place(
-            start, self._told_by_call, lambda why: self.tell(LinkLost(why))
+            start, told, lambda why: self.tell(_Lost(attempt, why))
         )
+
+    def _leave(self, last_words: CallerGone | None = None) -> None:
+        """Is done with the present CallActor; `last_words` end one that may live on."""
+        if self._placing is not None:
+            self._placing.cancel()
+        if self._placement is not None:
+            if last_words is not None:
+                self._placement.call.tell(last_words)
+            self._placement.leave()
+            self._placement = None
 
     def _told_by_call(self, to: str, message: Any) -> None:
         """A CallActor's message, from the link."""
@@ -199,7 +230,7 @@ class StreamActor(Actor):
             self.tell(message)
 
     def _attach(self, attach: Attach) -> None:
-        if self._placement is None:
+        if self._placement is None or self._given_up:
             return
         if attach.epoch <= self._epoch:
             count("attach_refused")
@@ -217,6 +248,7 @@ class StreamActor(Actor):
             return
         media, stt = self._held[MediaHeld], self._held[SttHeld]
         self._attached = True
+        self._attached_s = now()
         self._placement.call.tell(
             Attached(
                 self._epoch,
@@ -234,21 +266,28 @@ class StreamActor(Actor):
     def _lost(self, why: str) -> None:
         count("call_actors_lost")
         self._switch.off()
-        if self._placement is not None:
-            self._placement.leave()
-            self._placement = None
-        if self._attached:
-            self._tries = 0
-        self._search(why)
-
-    def _overdue(self, attempt: int) -> None:
-        if not self._attached and attempt == self._tries and not self._given_up:
-            self._lost(f"no CallActor within {ATTACH_LIMIT_S:g} s")
+        self._leave()
+        was_attached, self._attached = self._attached, False
+        steady = was_attached and now() - self._attached_s >= STEADY_S
+        self._failed = 1 if steady else self._failed + 1
+        if self._gone is not None:
+            self.stop()
+        elif self._given_up:
+            return
+        elif self._failed >= TRIES:
+            self._give_up(why)
+        elif was_attached:
+            self._search()
+        else:
+            self._try()
 
     def _give_up(self, why: str) -> None:
         """Nobody can run this call: one sentence, then `stream-ended` answers with the fallback."""
         count("calls_given_up")
+        log.error("call given up: %s", why)
         self._given_up = True
+        self._leave(CallerGone("dropped"))
+        self._attempt += 1  # what the last one still says is old news
         self._epoch += 1
         self.work(self._note_giving_up(), "gave up")
         self._media.tell(Adopt(self._epoch, 1, 0))
@@ -256,7 +295,7 @@ class StreamActor(Actor):
         self._media.tell(HangUp())
 
     async def _note_giving_up(self) -> None:
-        await self._ports.gave_up(self._info.call)
+        await self._ports.gave_up(self._info.call, True)
 
     # --- the end
 
@@ -277,10 +316,19 @@ class StreamActor(Actor):
             self.work(self._close(), "close")  # the call ended by itself: its socket goes too
 
     async def _close(self) -> None:
-        async with asyncio.timeout(HELD_LIMIT_S):
+        async with asyncio.timeout(CLOSE_LIMIT_S):
             await self._ports.close()
 
     def _media_plane_failed(self, child: str, reason: str) -> None:
-        if child in ("media", "stt", "tts", "writer"):
+        if child == "voice":
+            log.error("no voice: %s", reason)
+            self.work(self._without_a_voice(), "close")
+        elif child in ("media", "stt", "tts", "writer"):
             count(f"{child}_failed")
             self.work(self._close(), "close")  # Twilio asks `action`, and the call goes on in a new stream
+
+    async def _without_a_voice(self) -> None:
+        """Synthesis is away: Twilio's own voice has to say so."""
+        count("voices_lost")
+        await self._ports.gave_up(self._info.call, False)
+        await self._close()

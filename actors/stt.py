@@ -20,7 +20,7 @@ from engine.telemetry import count
 from engine.utterances import Told, Utterances
 from engine.vendors.deepgram import GapHeard, Heard, ListenSocket, VendorLost, VoiceBegan
 
-KEPT_FRAMES = 10_000 // audio.FRAME_MS  # audio kept while the socket is away: 10 s
+KEPT_BYTES = audio.bytes_of(10_000)  # audio kept while the socket is away
 KEEP_ALIVE_S = 4.0  # Deepgram closes a socket that is silent for 10 s
 STALE_S = 2.0  # words that nothing has ended for this long: ask for what is buffered
 FINALIZE_LIMIT_S = 1.0  # ... and don't wait for the answer longer than this
@@ -38,6 +38,7 @@ class SttActor(Actor):
         self._epoch = 0
         self._utterances = Utterances()
         self._audio: deque[bytes] = deque()
+        self._audio_bytes = 0
         self._more = asyncio.Event()
         self._socket: ListenSocket | None = None
         self._sent_bytes = 0
@@ -81,10 +82,11 @@ class SttActor(Actor):
     def _queue(self, payload: bytes) -> None:
         if not payload:
             return
-        if len(self._audio) >= KEPT_FRAMES:
-            self._audio.popleft()
-            count("stt_frames_dropped")
         self._audio.append(payload)
+        self._audio_bytes += len(payload)
+        while self._audio_bytes > KEPT_BYTES:
+            self._audio_bytes -= len(self._audio.popleft())
+            count("stt_frames_dropped")
         self._more.set()
 
     async def _connection(self) -> None:
@@ -113,12 +115,15 @@ class SttActor(Actor):
                 except TimeoutError:
                     await socket.keep_alive()
                     continue
-            payload = b"".join(self._audio)
+            frames = list(self._audio)
+            payload = b"".join(frames)
             self._audio.clear()
+            self._audio_bytes = 0
             try:
                 await socket.send(payload)
             except BaseException:
-                self._audio.appendleft(payload)  # for the next socket
+                self._audio.extendleft(reversed(frames))  # for the next socket
+                self._audio_bytes += len(payload)
                 raise
             self._sent_bytes += len(payload)
             self._sent_s = now()

@@ -16,6 +16,7 @@ from engine.tools import END_CALL, TRANSFER_CALL, ToolSpec
 
 TOO_MANY = "too many tools in one turn: answer with what is known"
 ALONE = "run alone: ask for it again when the other tools have answered"
+TOO_LATE = "the call went on instead"
 UNPROTECTED = "nothing can be changed at the moment: say so, and offer to take it down for later"
 
 
@@ -65,11 +66,13 @@ class ToolRuns:
         return bool(self._running)
 
     def plan(self, calls: tuple[ToolCall, ...], turn: int) -> Plan:
-        """Sorts the calls of a reply. Changes need a protected session: unprotected, nothing is promised."""
+        """Sorts a reply's calls, which are in the record. Changes need a session that holds them: without, nothing is
+        promised."""
         plan = Plan()
         verbs = [call for call in calls if call.name in (END_CALL, TRANSFER_CALL)]
         others = [call for call in calls if call not in verbs]
-        before = sum(len(i.calls) for i in self._record.items if isinstance(i, Called) and i.turn == turn)
+        so_far = sum(len(i.calls) for i in self._record.items if isinstance(i, Called) and i.turn == turn)
+        before = so_far - len(calls)
         for place, call in enumerate(others):
             if before + place >= self._limit:
                 plan.refused.append((call, TOO_MANY))

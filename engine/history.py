@@ -147,28 +147,33 @@ def model_messages(items: list[AnyItem]) -> list[dict[str, Any]]:
     results = {item.id: item for item in items if isinstance(item, Returned)}
     open_reply: dict[str, Any] | None = None
     ours = False
+    calling: dict[str, Any] | None = None
     for item in items:
         if isinstance(item, TurnBegan):
-            open_reply = None
+            open_reply = calling = None
             if item.text:
                 messages.append({"role": "user", "content": item.text})
-        elif isinstance(item, Said):
-            words = item.heard()
-            if not words:
-                continue
-            if open_reply is None or ours is not (item.request == NOT_THE_MODEL):
-                open_reply, ours = {"role": "assistant", "content": words}, item.request == NOT_THE_MODEL
+        elif isinstance(item, Said) and item.heard():
+            our_own = item.request == NOT_THE_MODEL
+            if our_own and calling is not None:
+                _add(calling, item.heard())  # said while the tools ran: the last message stays their result
+            elif open_reply is None or ours is not our_own:
+                open_reply, ours = {"role": "assistant", "content": item.heard()}, our_own
                 messages.append(open_reply)
             else:
-                open_reply["content"] = f"{open_reply['content']} {words}"
+                _add(open_reply, item.heard())
         elif isinstance(item, Called):
             if open_reply is None or ours:
                 open_reply, ours = {"role": "assistant", "content": None}, False
                 messages.append(open_reply)
-            open_reply["tool_calls"] = [_call(call) for call in item.calls]
+            calling, open_reply = open_reply, None
+            calling["tool_calls"] = [_call(call) for call in item.calls]
             messages += [_result(call, results.get(call.id)) for call in item.calls]
-            open_reply = None
     return messages
+
+
+def _add(message: dict[str, Any], words: str) -> None:
+    message["content"] = f"{message['content']} {words}" if message["content"] else words
 
 
 def _call(call: ToolCall) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from typing import Any, Protocol
 import msgspec
 
 from engine.clock import now
-from engine.messages import AnyMessage, Attach
-from engine.telemetry import count
+from engine.messages import AnyMessage, Attach, Start
 
 log = logging.getLogger("engine.link")
 
@@ -139,6 +138,7 @@ class LinkEnd:
         self._channels: dict[str, tuple[Channel, Callable[[str, Any], None]]] = {}
         self._fresh: list[Frame] = []
         self._owed: dict[str, Ack] = {}
+        self._hangs: Unacknowledged | None = None
         self._unknown = unknown
         self.wake: Callable[[], None] = lambda: None
 
@@ -168,24 +168,29 @@ class LinkEnd:
                 self._channels[call][0].open(message.epoch)
             try:
                 self._fresh.append(self._channels[call][0].send(to, message))
-            except Unacknowledged as hangs:  # a Ref never raises: the call is given up on this link
-                count("channels_given_up")
-                log.error("%s", hangs)
-                self.close(call)
+            except Unacknowledged as hangs:  # a Ref never raises: `take` does, and ends the link
+                self._hangs = self._hangs or hangs
             self.wake()
 
     def announce(self, frame: Frame) -> None:
-        """Sends a frame of no channel (`Start`): the receiver must bear getting it twice."""
+        """Sends a frame of no channel (`Start`): the receiver must bear getting it twice.
+
+        What an earlier CallActor of the same call still says there is of an older epoch, and dropped.
+        """
+        if isinstance(frame.message, Start) and frame.call in self._channels:
+            self._channels[frame.call][0].open(frame.message.last_epoch + 1)
         self._fresh.append(frame)
         self.wake()
 
     @property
     def pending(self) -> bool:
         """Whether a batch would carry anything."""
-        return bool(self._fresh or self._owed)
+        return bool(self._fresh or self._owed or self._hangs)
 
     def take(self) -> Batch:
-        """What is to be sent now, each frame once."""
+        """What is to be sent now, each frame once. Raises `Unacknowledged` when the other side takes nothing."""
+        if self._hangs is not None:
+            raise self._hangs
         batch = Batch(tuple(self._fresh), tuple(self._owed.values()))
         self._fresh, self._owed = [], {}
         return batch

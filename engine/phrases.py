@@ -2,7 +2,7 @@
 
 ARE_YOU_THERE = "Are you still there?"
 SILENT_GOODBYE = "I can't hear you, so I will hang up now. Please call again. Goodbye."
-FILLER = "One moment, please."
+FILLERS = ("One moment, please.", "I'm still working on it.", "Thank you for waiting, it won't be long.")
 APOLOGY = "Sorry, something went wrong on my side. Could you say that again?"
 CUT_OFF = "Sorry, we were cut off for a moment. Could you say that again?"
 TOO_LONG = "I'm sorry, this call has reached its time limit. Please call again. Goodbye."

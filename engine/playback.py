@@ -98,7 +98,7 @@ class PlaybackLedger:
     # --- what is to be played
 
     def expect(self, turn: int, index: int, text: str) -> bool:
-        """A sentence will be synthesised. False: it is in the ledger already, or its turn was dropped."""
+        """A sentence will be synthesised. False: it is in the ledger already."""
         if (turn, index) in self._lines:
             return False
         line = _Line(turn, index, text)
@@ -168,6 +168,12 @@ class PlaybackLedger:
                 break
         return steps
 
+    def assume_played(self, now_s: float, late_s: float) -> list[Step]:
+        """Marks that are `late_s` after the clock's end of playback will not come: what they stand for was played."""
+        if self._order or not self._unplayed or now_s < self.unconfirmed_until_s() + late_s:
+            return []
+        return self.echoed(self._unplayed[-1][0], now_s)
+
     def clear(self, now_s: float) -> list[Step]:
         """Playback stops here: every sentence that was not played to its end is dropped."""
         steps: list[Step] = []
@@ -200,6 +206,11 @@ class PlaybackLedger:
     def all_sent(self) -> bool:
         """Whether nothing waits here to be sent."""
         return not self._order
+
+    def starved(self, now_s: float) -> bool:
+        """Whether a sentence is awaited, nothing of it has come, and the caller hears nothing."""
+        waits = bool(self._order) and self._order[0].held_bytes < audio.FRAME_BYTES
+        return waits and not self.paused and self._ahead_ms(now_s) <= 0
 
     def unconfirmed_until_s(self) -> float:
         """When the last audio sent will have been played, by the clock."""

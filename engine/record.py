@@ -36,7 +36,7 @@ class CallRecord:
         self._call = call
         self.epoch = stored.epoch
         self.meta = stored.meta
-        self.next = stored.next
+        self.next = self._stored_next = stored.next
         self._items = dict(sorted(stored.items.items()))
         self._numbers = {id(item): number for number, item in self._items.items()}
         self._dirty: dict[str, bytes] = {}
@@ -83,11 +83,16 @@ class CallRecord:
     # --- what was heard
 
     def merge(self, ledger: tuple[LedgerEntry, ...]) -> None:
-        """What Media's ledger knows of sentences whose fate is not known here."""
+        """What Media's ledger knows: of sentences whose fate is not known here, and of some that are not here at all
+        (Redis was away). No number of theirs is given again."""
         for entry in ledger:
             sentence = self.sentence(entry.turn, entry.index)
-            if sentence is not None and not sentence.settled:
+            if sentence is None:
+                sentence = Said(entry.turn, entry.index, entry.text)
+                self.add(sentence)
+            if not sentence.settled:
                 self.heard(sentence, entry)
+            self.meta.turn = max(self.meta.turn, entry.turn)
 
     def heard(self, sentence: Said, played: LedgerEntry | SpeechPlayed) -> None:
         """Playback's news of a sentence."""
@@ -111,12 +116,14 @@ class CallRecord:
         """Writes all changes. Raises `Fenced`. While Redis is away changes are kept for the next write."""
         fields = dict(self._dirty)
         fields["meta"] = msgspec.json.encode(self.meta)
-        fields["next"] = self.next.encode()
+        if self.next != self._stored_next:  # else it stays as it is: the stream may have given the call up
+            fields["next"] = self.next.encode()
         outcome = await self._store.write(self._call, self.epoch, fields)
         if outcome is Written.FENCED:
             raise Fenced(f"{self._call}: epoch {self.epoch} is over")
         self.protected = outcome is Written.OK
         if self.protected:
+            self._stored_next = self.next
             self._dirty = {name: value for name, value in self._dirty.items() if fields.get(name) != value}
         else:
             count("session_writes_unprotected")

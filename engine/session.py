@@ -8,7 +8,7 @@ goes on unprotected, and what was not written goes with the next write. Values a
     context        CallerContext, put there while it rings
     meta           Meta: stream, counters, timestamps, usage
     item:000001..  the history, an item each
-    next           hangup | transfer | fallback | "": what `stream-ended` is to answer
+    next           hangup | transfer | fallback | unsaid | "": what `stream-ended` is to answer
     broken_at      wall time at which the stream ended without `next`, and broken_times: how often
 """
 
@@ -169,9 +169,9 @@ class SessionStore:
         await self._answer(self._redis.set(f"token:{token}", call, ex=self._token_ttl_s))
         return token
 
-    async def gave_up(self, call: str) -> None:
-        """Nobody can run this call: `stream-ended` is to answer with the fallback."""
-        await self._keep(call, "next", b"fallback")
+    async def gave_up(self, call: str, told: bool) -> None:
+        """Nobody can run this call: `stream-ended` is to answer with the fallback; `told`: the caller knows why."""
+        await self._keep(call, "next", b"fallback" if told else b"unsaid")
 
     async def _keep(self, call: str, name: str, value: bytes) -> None:
         """Puts one field; the session, perhaps a new one, has its whole time to live again."""

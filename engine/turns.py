@@ -10,7 +10,7 @@ conversation tells of the agent, and this module decides:
     interim, words     -               Interrupt                Interrupt
     ended, noise       Answer          Ignore                   Ignore
     ended, words       Answer          Interrupt, Answer        Interrupt, Answer
-    nothing heard      AskAgain, then  Fill, once a reply       -
+    nothing heard      AskAgain, then  Fill                     -
                        Goodbye
 
 "Noise" is what listeners say without wanting the turn ("mm-hmm"), a setting; said to a quiet agent it is an answer
@@ -117,7 +117,7 @@ class TurnTaking:
         """The agent's state as the conversation sees it now. Telling it again changes nothing."""
         if state is self._agent:
             return
-        if state is Agent.THINKING and self._agent is Agent.QUIET:
+        if state is Agent.THINKING:
             self._filled = False
         self._agent = state
         self._since_s = now_s

@@ -122,6 +122,8 @@ class Webhooks:
             return _xml(twiml.hang_up())
         if stored.next == "transfer":
             return _xml(twiml.dial(self._settings.transfer_number))
+        if stored.next == "unsaid":
+            return _xml(self._fall_back(phrases.UNAVAILABLE))
         if stored.next == "fallback" or stored.meta.outcome not in ("", Outcome.DROPPED):
             return _xml(self._fall_back(""))
         if await self._store.broke(call, wall()) > RESUMES:

@@ -48,7 +48,7 @@ class Line:
         self.call = Told()
         self.settings = Settings(_env_file=None, openai_base_url=base, **settings)
         self.model = ChatModel(self.settings)
-        self.actor = LlmActor(self.model, self.call)
+        self.actor = LlmActor(self.model, self.call, 3)
 
     def ask(self, text: str = "hello", request: int = 1, first_index: int = 0, tools: Any = ()) -> None:
         messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]
@@ -162,8 +162,8 @@ async def test_calls_of_tools_are_put_together_from_their_fragments_and_told_aft
         kinds = [type(message) for message in caller.call.all]
         assert kinds == [Sentence, ToolCalls, ReplyEnded]
         assert caller.call.of(ToolCalls)[0].calls == (
-            ToolCall("call_6_0", "find_slots", json.dumps({"day": "Monday, the 1st of December"})),
-            ToolCall("call_6_1", "find_slots", json.dumps({"day": "Tuesday"})),
+            ToolCall("call_3_6_0", "find_slots", json.dumps({"day": "Monday, the 1st of December"})),
+            ToolCall("call_3_6_1", "find_slots", json.dumps({"day": "Tuesday"})),
         )
 
 
@@ -364,8 +364,8 @@ async def test_fragments_of_parallel_calls_may_be_interleaved() -> None:
         caller.ask(request=2)
         await caller.ended()
         assert caller.call.of(ToolCalls)[0].calls == (
-            ToolCall("call_2_0", "find_slots", '{"day": "Monday"}'),
-            ToolCall("call_2_1", "find_car", '{"vin": null}'),
+            ToolCall("call_3_2_0", "find_slots", '{"day": "Monday"}'),
+            ToolCall("call_3_2_1", "find_car", '{"vin": null}'),
         )
 
 

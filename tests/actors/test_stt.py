@@ -312,7 +312,7 @@ async def test_what_is_kept_while_the_socket_is_away_has_a_bound_and_the_rest_is
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(stt, "BACK_OFF_S", (0.02,))
-    monkeypatch.setattr(stt, "KEPT_FRAMES", 50)
+    monkeypatch.setattr(stt, "KEPT_BYTES", 50 * audio.FRAME_BYTES)
     script = Script()
     before = telemetry.snapshot().get("stt_frames_dropped", 0)
     async with line(scripted(script)) as caller:

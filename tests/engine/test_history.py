@@ -118,16 +118,16 @@ def test_a_call_of_tools_stands_in_the_message_that_was_said_with_it_and_is_answ
     ]
     messages = model_messages(items)
     assert [message["role"] for message in messages] == [
-        "user", "assistant", "tool", "tool", "assistant", "assistant",
+        "user", "assistant", "tool", "tool", "assistant",
     ]  # fmt: skip
-    assert messages[1]["content"] == "Let me look."
+    assert messages[1]["content"] == "Let me look. One moment, please."
     assert [call["function"] for call in messages[1]["tool_calls"]] == [
         {"name": "find_slots", "arguments": '{"day": "mon"}'},
         {"name": "find_customer", "arguments": "{}"},
     ]
     assert messages[2] == {"role": "tool", "tool_call_id": "a", "content": "[9]"}
     assert messages[3] == {"role": "tool", "tool_call_id": "b", "content": '{"name": "Ann"}'}
-    assert [message["content"] for message in messages[4:]] == ["One moment, please.", "Nine is free."]
+    assert [message["content"] for message in messages[4:]] == ["Nine is free."]
 
 
 def test_a_call_without_a_result_is_answered_with_that() -> None:

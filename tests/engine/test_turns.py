@@ -199,7 +199,7 @@ def test_voice_without_words_is_still_silence() -> None:
     assert taking.deadline_s() == 7.0
 
 
-def test_an_agent_that_thinks_for_long_says_so_once_a_reply() -> None:
+def test_an_agent_that_thinks_for_long_says_so_and_again_after_as_long_a_silence() -> None:
     taking = turns(Agent.THINKING)
     assert taking.deadline_s() == 4.0
     assert taking.silent(3.9) == []
@@ -207,7 +207,7 @@ def test_an_agent_that_thinks_for_long_says_so_once_a_reply() -> None:
     assert taking.deadline_s() is None
     taking.agent_is(Agent.SPEAKING, 4.1)  # the filler itself
     taking.agent_is(Agent.THINKING, 5.0)
-    assert taking.deadline_s() is None
+    assert taking.deadline_s() == 9.0
     taking.agent_is(Agent.QUIET, 6.0)
     taking.agent_is(Agent.THINKING, 7.0)
     assert taking.deadline_s() == 11.0

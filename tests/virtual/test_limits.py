@@ -1,0 +1,294 @@
+"""Nothing lasts for ever: dead air, failing CallActors, lost marks, calls, keys, kept audio. All in virtual time."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from actors.call import CallActor
+from actors.stt import KEPT_BYTES, SttActor
+from engine.actor import spawn
+from engine.callrows import FinalizeCall
+from engine.clock import now, run_virtual
+from engine.host import Calls
+from engine.link import LinkEnd
+from engine.messages import CallerAudio, CallInfo, Down, DtmfPressed, Start
+from engine.vendors.deepgram import VendorLost
+from tests.virtual.rig import CALL, Ear, Rig, Tools, _SpeakSocket, new_settings
+from tests.virtual.test_conversation import LONG, play
+from tests.virtual.test_resume import PATIENT, SLOW
+
+DEAD_AIR_S = 10.0
+
+
+def test_a_call_actor_that_fails_each_time_it_gets_far_is_given_up(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def poisoned(*_: object) -> None:
+        raise RuntimeError("poison")
+
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        monkeypatch.setattr(CallActor, "_sentence", poisoned)
+        await rig.mouth.say("Tell me a story")
+        await rig.until(rig.closed.is_set, limit_s=40)
+        assert "we can't go on with this call" in rig.heard
+        assert len(rig.actors) <= 4
+        assert rig.ear.longest_silence_s(0.0) < DEAD_AIR_S
+
+    play(story, redis_url, LONG)
+
+
+def test_a_caller_whom_no_host_takes_hears_so_after_five_seconds(redis_url: str) -> None:
+    class Full(Rig):
+        async def place(self, *_: Any) -> Any:
+            await asyncio.sleep(55)
+            raise TimeoutError
+
+    async def run() -> None:
+        rig = Full(redis_url, [])
+        await rig.open()
+        try:
+            await rig.hears("we can't go on with this call")
+            assert rig.ear._pieces[0][0] < 6.0
+        finally:
+            await rig.close()
+
+    run_virtual(run())
+
+
+def test_a_host_that_comes_too_late_is_left_and_keeps_nothing(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.quiet()
+        plain = rig.place
+
+        async def slow(*arguments: Any) -> Any:
+            await asyncio.sleep(5.5)
+            return await plain(*arguments)
+
+        rig.place = slow  # type: ignore[method-assign]
+        await rig.crash()
+        await rig.until(rig.closed.is_set)
+        await asyncio.sleep(60)
+        assert sum(spot.calls.count for spot in rig.spots) == 0
+        assert (await rig.sessions.read(CALL)).next == "fallback"
+
+    play(story, redis_url)
+
+
+def test_a_call_actor_that_no_stream_attaches_ends(redis_url: str) -> None:
+    async def run() -> None:
+        rig = Rig(redis_url, [])
+        calls = Calls(LinkEnd(), rig._make_call)
+        spawn(calls, "calls")
+        calls.tell(Start(CallInfo(CALL, "+13125550142", "+13125550100", True, 0.0), "MZ1", 0))
+        await asyncio.sleep(30)
+        assert calls.count == 0
+        await calls.kill()
+        await rig.close()
+
+    run_virtual(run())
+
+
+def test_a_stream_that_fails_tells_its_call_actor(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.quiet()
+        await rig.stream._media.kill()
+        rig.stream.tell(Down("media", "QueueFull"))
+        await rig.until(rig.closed.is_set)
+        await rig.stream.ended()
+        await asyncio.sleep(30)
+        assert rig.actors[-1].over
+        assert [end.outcome for end in rig.log.of(FinalizeCall)] == ["dropped"]
+
+    play(story, redis_url)
+
+
+class _ForgetfulEar(Ear):
+    def _echo(self, name: str) -> None:
+        if name.startswith("2."):
+            self._marks = [(n, timer) for n, timer in self._marks if n != name]
+        else:
+            super()._echo(name)
+
+
+def test_a_mark_that_never_comes_back_does_not_leave_the_agent_speaking(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.virtual.rig.Ear", _ForgetfulEar)
+
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.quiet()
+        await rig.mouth.say("Tell me a story")
+        await rig.hears("The end.")
+        await rig.hears("Are you still there?")
+        assert rig.ear.longest_silence_s(0.0) < DEAD_AIR_S
+
+    play(story, redis_url, LONG)
+
+
+def test_when_synthesis_stays_away_twilios_voice_says_so(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise VendorLost("refused")
+
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.quiet()
+        monkeypatch.setattr(_SpeakSocket, "say", refuse)
+        monkeypatch.setattr(_SpeakSocket, "open", refuse)
+        await rig.mouth.say("Tell me a story")
+        said_s = now()
+        await rig.until(rig.closed.is_set)
+        assert now() - said_s < DEAD_AIR_S
+        assert (await rig.sessions.read(CALL)).next == "unsaid"
+
+    play(story, redis_url, LONG)
+
+
+def test_two_slow_tools_in_a_row_are_filled_with_other_words(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.quiet()
+        began_s = now()
+        await rig.mouth.say("What times are free on Friday")
+        await rig.hears("Which one")
+        assert rig.ear.longest_silence_s(began_s) < DEAD_AIR_S
+        assert "One moment, please.I'm still working on it." in rig.heard
+
+    steps = [
+        {"step": 0, "answer": {"calls": [{"name": "get_slots"}], "first_token_s": 1.5}},
+        {"step": 1, "answer": {"calls": [{"name": "get_slots"}], "first_token_s": 1.5}},
+        {"step": 2, "answer": {"say": "Which one", "first_token_s": 1.5}},
+    ]
+    play(story, redis_url, *steps, tools=Tools(took_s=6.5))
+
+
+def test_a_filler_while_a_tool_runs_does_not_hide_its_result_from_the_model(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("Please book it")
+        await rig.hears("It is booked.")
+        assert "One moment, please." in rig.heard
+        assert [request.tool for request in rig.tools.asked] == ["book"]
+        assert rig.brain.asked[-1].messages[-1]["role"] == "tool"
+
+    book = {"user": "book", "answer": {"calls": [{"name": "book"}]}}
+    play(
+        story,
+        redis_url,
+        book,
+        {"after_tool": "book", "answer": {"say": "It is booked."}},
+        tools=Tools(took_s=6.0),
+    )
+
+
+def test_the_first_change_after_redis_went_away_is_refused_too(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("Please book it")
+        await rig.until(lambda: bool(rig.brain.asked))
+        rig.store.away = True
+        await rig.hears("I can't book right now.")
+        assert rig.tools.asked == []
+
+    book = {"user": "book", "answer": {"calls": [{"name": "book"}], "first_token_s": 1.0}}
+    sorry = {"result": "nothing can be changed", "answer": {"say": "I can't book right now."}}
+    play(story, redis_url, book, sorry)
+
+
+def test_what_was_said_while_redis_was_away_is_not_numbered_again(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.quiet()
+        rig.store.away = True
+        await rig.mouth.say("Tell me a story")
+        await rig.hears("Once there")
+        await rig.crash()
+        rig.store.away = False
+        began_s = now()
+        await rig.until(lambda: rig.closed.is_set() or now() > began_s + 30)
+        assert rig.ear.longest_silence_s(began_s) < DEAD_AIR_S
+
+    play(story, redis_url, SLOW, settings=PATIENT)
+
+
+def test_keys_that_were_answered_are_not_answered_again_by_a_successor(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.quiet()
+        for digit in "12#":
+            rig.stream.tell(DtmfPressed(0, digit))
+        await rig.until(lambda: bool(rig.brain.asked))
+        await rig.crash()
+        await rig.hears("Twelve.")
+        await asyncio.sleep(6)
+        texts = [m["content"] for m in rig.brain.asked[-1].messages if m["role"] == "user"]
+        assert texts == ["[The caller pressed 12# on the keypad.]"]
+
+    play(story, redis_url, {"user": "pressed 12#", "answer": {"say": "Twelve.", "first_token_s": 1.0}})
+
+
+def test_keys_pressed_before_a_new_stream_is_attached_are_read(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("Tell me a story")
+        await rig.hears("The end.")
+        await rig.quiet()
+        await rig.hang_up("dropped")
+        rig.stream_sid = "MZ2"
+        await rig.open()
+        for digit in "12#":
+            rig.stream.tell(DtmfPressed(0, digit))
+        await rig.hears("Twelve.")
+
+    play(story, redis_url, LONG, {"user": "pressed", "answer": {"say": "Twelve."}})
+
+
+def test_the_time_limit_of_a_call_is_not_talked_away(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("time limit", limit_s=60)
+        for _ in range(3):
+            if not rig.closed.is_set():
+                await rig.mouth.say("Oh wait what about Friday")
+        await rig.until(rig.closed.is_set, limit_s=30)
+
+    friday = {"user": "friday", "answer": {"say": "Friday is fine."}}
+    play(story, redis_url, friday, settings=new_settings(max_call_s=30))
+
+
+def test_audio_for_a_recogniser_that_takes_none_is_kept_for_ten_seconds() -> None:
+    class Deaf:
+        async def open(self) -> None:
+            await asyncio.sleep(0.05)
+
+        async def close(self) -> None:
+            pass
+
+        async def events(self) -> Any:
+            await asyncio.sleep(3600)
+            yield None
+
+        async def send(self, payload: bytes) -> None:
+            await asyncio.sleep(1)
+            raise VendorLost("took nothing")
+
+    class Nobody:
+        def tell(self, message: Any) -> None:
+            pass
+
+    async def run() -> None:
+        stt = SttActor(Deaf, Nobody(), Nobody())  # type: ignore[arg-type]
+        spawn(stt, "stt")
+        for _ in range(50 * 60):
+            stt.tell(CallerAudio(b"x" * 160))
+            await asyncio.sleep(0.02)
+        kept = sum(map(len, stt._audio))
+        assert KEPT_BYTES / 2 < kept <= KEPT_BYTES
+        await stt.kill()
+
+    run_virtual(run())

@@ -1,7 +1,7 @@
 """Calls that ring: answered by TwiML, their stream not yet begun.
 
 A caller may hang up before the stream begins, and Twilio's status callback may never come; so each token has a
-watch, and a token that nobody redeemed is an abandoned call.
+watch, and a token that nobody redeemed is an abandoned call, unless the call has got its stream by another token.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,23 +10,29 @@ from typing import Any
 import msgspec
 
 from engine.actor import Actor
-from engine.messages import Tick
 from engine.session import SessionAway, SessionStore
 from engine.telemetry import count
 
 
 class Rings(msgspec.Struct, frozen=True):
-    """A token was given out for this call."""
+    """A token was given out for this call; `last_stream`: the stream that it had before, or ""."""
 
     call: str
     token: str
+    last_stream: str
+
+
+class _Overdue(msgspec.Struct, frozen=True):
+    """The stream should have begun."""
+
+    rings: Rings
 
 
 class RingingActor(Actor):
-    """Watches tokens. Told: `Rings`. `abandoned(call)` is called for each whose token was never used."""
+    """Watches tokens. Told: `Rings`. `abandoned(call, last_stream)` is called for each token that was not used."""
 
     def __init__(
-        self, store: SessionStore, token_ttl_s: float, abandoned: Callable[[str], Awaitable[None]]
+        self, store: SessionStore, token_ttl_s: float, abandoned: Callable[[str, str], Awaitable[None]]
     ) -> None:
         super().__init__()
         self._store = store
@@ -35,16 +41,15 @@ class RingingActor(Actor):
 
     async def receive(self, message: Any) -> None:
         match message:
-            case Rings(_, token):
-                self.after(self._watch_s, Tick(token))
-            case Tick(token):
-                await self._expired(token)
+            case Rings():
+                self.after(self._watch_s, _Overdue(message))
+            case _Overdue(rings):
+                await self._overdue(rings)
 
-    async def _expired(self, token: str) -> None:
+    async def _overdue(self, rings: Rings) -> None:
         try:
-            call = await self._store.redeem(token)
-            if call is not None:
+            if await self._store.redeem(rings.token) is not None:
                 count("calls_abandoned")
-                await self._abandoned(call)
+                await self._abandoned(rings.call, rings.last_stream)
         except SessionAway:
             count("ringing_unwatched")  # the call log's sweeper finds it

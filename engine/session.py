@@ -10,6 +10,7 @@ goes on unprotected, and what was not written goes with the next write. Values a
     item:000001..  the history, an item each
     next           hangup | transfer | fallback | unsaid | "": what `stream-ended` is to answer
     broken_at      wall time at which the stream ended without `next`, and broken_times: how often
+    token          the one-time token of its next stream, the last that was made
 """
 
 import asyncio
@@ -46,6 +47,14 @@ if stored > tonumber(ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], unpack(ARGV, 3))
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
+"""
+
+_TOKEN = """
+local older = redis.call('HGET', KEYS[1], 'token')
+if older then redis.call('DEL', 'token:' .. older) end
+redis.call('HSET', KEYS[1], 'token', ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+redis.call('SET', 'token:' .. ARGV[1], ARGV[2], 'EX', ARGV[4])
 """
 
 
@@ -101,6 +110,7 @@ class SessionStore:
         self._redis = redis_async.Redis.from_url(url, socket_connect_timeout=2.0, health_check_interval=15)
         self._take = self._redis.register_script(_TAKE)
         self._write = self._redis.register_script(_WRITE)
+        self._token = self._redis.register_script(_TOKEN)
         self._ttl_s = ttl_s
         self._write_s = write_ms / 1000
         self._token_ttl_s = token_ttl_s
@@ -164,9 +174,12 @@ class SessionStore:
         return int(answers[1])
 
     async def new_token(self, call: str) -> str:
-        """A further one-time token for a call that goes on in a new stream."""
+        """A one-time token for the call's next stream. An older one that was not used is void: a webhook that is
+        sent again is answered again, and only the last answer is followed.
+        """
         token = secrets.token_urlsafe(24)
-        await self._answer(self._redis.set(f"token:{token}", call, ex=self._token_ttl_s))
+        args: list[str | int] = [token, call, self._ttl_s, self._token_ttl_s]
+        await self._answer(self._token(keys=[_key(call)], args=args))
         return token
 
     async def gave_up(self, call: str, told: bool) -> None:

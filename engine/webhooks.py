@@ -91,7 +91,7 @@ class Webhooks:
         token = await store.ring(info)
         self._log.open_call(info)
         await store.keep_context(info.call, await self._context(info))
-        self._ringing.tell(Rings(info.call, token))
+        self._ringing.tell(Rings(info.call, token, ""))
         return self._connect(request, token)
 
     async def _context(self, info: CallInfo) -> CallerContext:
@@ -130,7 +130,7 @@ class Webhooks:
             return _xml(self._fall_back(phrases.UNAVAILABLE))
         count("streams_resumed")
         token = await self._store.new_token(call)
-        self._ringing.tell(Rings(call, token))
+        self._ringing.tell(Rings(call, token, stored.meta.stream))
         return self._connect(request, token)
 
     async def status(self, request: Request) -> Response:
@@ -145,16 +145,18 @@ class Webhooks:
             try:
                 stored = await self._store.read(call)
                 if stored is not None and not stored.meta.stream and not stored.meta.outcome:
-                    await self._abandoned(call)
+                    await self._abandoned(call, "")
             except SessionAway:
                 count("statuses_unread")  # the call log's sweeper finds the call
         return Response(status_code=204)
 
-    async def _abandoned(self, call: str) -> None:
+    async def _abandoned(self, call: str, last_stream: str) -> None:
         stored = await self._store.read(call)
         if stored is None or _is_over(stored):
             return
-        outcome = Outcome.DROPPED if stored.meta.stream else Outcome.ABANDONED
+        if stored.meta.stream != last_stream:
+            return  # the call has a newer stream: the token was of a webhook that was sent again
+        outcome = Outcome.DROPPED if last_stream else Outcome.ABANDONED
         self._log.finalize_call_log(call, outcome, wall())
 
     def _connect(self, request: Request, token: str) -> Response:

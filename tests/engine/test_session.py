@@ -165,6 +165,19 @@ async def test_of_many_who_redeem_a_token_at_once_one_gets_in(store: SessionStor
     assert sorted(got, key=str) == [CALL] + [None] * 9
 
 
+async def test_a_newer_token_of_a_call_makes_the_older_one_void(store: SessionStore) -> None:
+    first, others = await store.ring(INFO), await store.new_token("CA2")
+    second = await store.ring(INFO)
+    assert await store.redeem(first) is None
+    assert await store.redeem(second) == CALL
+    assert await store.redeem(others) == "CA2"
+
+
+async def test_of_many_tokens_made_at_once_for_a_call_one_is_valid(store: SessionStore) -> None:
+    tokens = await asyncio.gather(*(store.new_token(CALL) for _ in range(10)))
+    assert sorted([await store.redeem(token) for token in tokens], key=str) == [CALL] + [None] * 9
+
+
 async def test_tokens_are_long_and_differ(store: SessionStore) -> None:
     tokens = {await store.new_token(CALL) for _ in range(50)}
     assert len(tokens) == 50

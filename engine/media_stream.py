@@ -20,6 +20,7 @@ log = logging.getLogger("engine.media_stream")
 
 START_LIMIT_S = 5.0
 STREAM_END_LIMIT_S = 30.0
+QUIET_LIMIT_S = 10.0
 CLOSE_LIMIT_S = 2.0
 CLOSE_NORMAL, CLOSE_POLICY = 1000, 1008
 
@@ -135,24 +136,33 @@ async def _read_start(websocket: WebSocket, reader: StreamReader) -> Start:
 
 
 async def _relay(websocket: WebSocket, reader: StreamReader, stream: StreamRef) -> str:
-    """Passes on what Twilio says until the stream's end; returns why it ended."""
-    audio = stream.audio
-    while True:
-        try:
-            event = reader.receive(await _read(websocket))
-        except WebSocketDisconnect:
-            return "dropped"
-        except StreamRefused as refused:
-            log.warning("stream closed: %s", refused)
-            return "dropped"
-        if isinstance(event, Media):
-            audio.tell(CallerAudio(event.payload))
-        elif isinstance(event, Mark):
-            stream.tell(MarkEchoed(event.name))
-        elif isinstance(event, Dtmf):
-            stream.tell(DtmfPressed(0, event.digit))
-        elif isinstance(event, Stop):
-            return "stop"
+    """Passes on what Twilio says until the stream's end; returns why it ended.
+
+    Twilio sends 50 frames a second, silence included: a socket that says nothing for `QUIET_LIMIT_S` is half open.
+    """
+    try:
+        async with asyncio.timeout(QUIET_LIMIT_S) as quiet:
+            loop = asyncio.get_running_loop()
+            while True:
+                event = reader.receive(await _read(websocket))
+                quiet.reschedule(loop.time() + QUIET_LIMIT_S)
+                if isinstance(event, Media):
+                    stream.audio.tell(CallerAudio(event.payload))
+                elif isinstance(event, Mark):
+                    stream.tell(MarkEchoed(event.name))
+                elif isinstance(event, Dtmf):
+                    stream.tell(DtmfPressed(0, event.digit))
+                elif isinstance(event, Stop):
+                    return "stop"
+    except WebSocketDisconnect:
+        return "dropped"
+    except StreamRefused as refused:
+        log.warning("stream closed: %s", refused)
+        return "dropped"
+    except TimeoutError:
+        count("streams_fell_silent")
+        log.warning("stream closed: Twilio sent nothing for %g s", QUIET_LIMIT_S)
+        return "dropped"
 
 
 async def _read(websocket: WebSocket) -> str | bytes:

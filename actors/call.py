@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from actors.ending import Ending
 from actors.legs import Legs
 from actors.llm import LlmActor, Model
 from actors.speaking import Speaking
@@ -52,7 +53,6 @@ from engine.messages import (
     Cleared,
     Down,
     DtmfPressed,
-    HangUp,
     Hush,
     Interim,
     Refused,
@@ -69,7 +69,6 @@ from engine.messages import (
     ToolCall,
     ToolCalls,
     ToolResult,
-    Transfer,
     TurnEnded,
     Usage,
 )
@@ -93,7 +92,6 @@ from engine.turns import (
 KEYS_PAUSE_S = 2.0  # keys pressed within this time belong together
 ATTACHED_LIMIT_S = 10.0  # a stream that has not answered `Attach` by then has gone on without this actor
 CLEARED_LIMIT_S = 1.0  # longest wait to learn what an interrupted caller had heard
-NEXT_HANG_UP, NEXT_TRANSFER = "hangup", "transfer"
 
 
 @dataclass(frozen=True)
@@ -138,12 +136,9 @@ class CallActor(Actor):
         self._interim_at = 0.0
         self._keys = ""
         self._first_unread_key = self._last_key = 0
-        self._ending: Outcome | None = None
-        self._gone: CallerGone | None = None
         self._cancelled = 0
         self._fillers = 0
         self._told_taken = -1
-        self._too_long = False
         self._armed: tuple[float, asyncio.TimerHandle] | None = None
 
     async def started(self) -> None:
@@ -152,6 +147,9 @@ class CallActor(Actor):
         self._context = self._stored.context or self._ports.context
         self._legs = Legs(self._ports.log, self._call)
         self._speaking = Speaking(self._call, self._record, self._ports.media, self._ports.log, self._legs)
+        self._ending = Ending(
+            self._call, self._record, self._ports.media, self._ports.log, self._settings.transfer_number
+        )
         self._llm = self.spawn(LlmActor(self._ports.model, self, self._record.epoch), "llm")
         self._runs = ToolRuns(
             self._start_message.info,
@@ -197,7 +195,7 @@ class CallActor(Actor):
                     raise Fenced(f"{self._call}: no stream attached it")
             case _ if not self._attached:
                 count("told_before_attached")
-            case Interim() | TurnEnded() | DtmfPressed() if self._too_long:
+            case Interim() | TurnEnded() | DtmfPressed() if self._ending.final:
                 count("told_after_the_end")
             case Interim(utterance, text, at):
                 if utterance > self._record.meta.took:
@@ -268,8 +266,7 @@ class CallActor(Actor):
         if cut_off:
             await self._speaking.say_turn(Cause.RESUMED, phrases.CUT_OFF)
         else:
-            if record.next:
-                self._ending = Outcome.TRANSFERRED if record.next == NEXT_TRANSFER else Outcome.COMPLETED
+            self._ending.recall()
             await record.save()
             for sentence in record.unsettled():
                 self._speaking.speak(sentence)  # Media ignores those in its ledger
@@ -282,8 +279,8 @@ class CallActor(Actor):
                 record.add(returned(called_in, call, TOO_LATE))
             else:
                 self._runs.start(call, called_in)
-        if self._ending is not None:
-            self._ports.media.tell(self._goodbye_message())
+        if self._ending.decided is not None:
+            self._ending.tell_media()
         else:
             await self._respond()
 
@@ -306,7 +303,7 @@ class CallActor(Actor):
                     await self._speaking.say_turn(Cause.PROMPT, phrases.ARE_YOU_THERE)
                 case Goodbye():
                     await self._speaking.say_turn(Cause.PROMPT, phrases.SILENT_GOODBYE)
-                    await self._end(Outcome.SILENT)
+                    await self._ending.decide(Outcome.SILENT)
 
     def _tell_taken(self) -> None:
         """Stt may forget what the session holds; while Redis is away it keeps everything."""
@@ -318,7 +315,7 @@ class CallActor(Actor):
     async def _turn_ended(self, ended: TurnEnded) -> None:
         if ended.utterance <= self._record.meta.took:
             self._told_taken = -1  # Stt does not know yet
-        elif self._gone is None:
+        elif self._ending.gone is None:
             decisions = self._turns.ended(now(), ended.utterance, ended.text)
             await self._decide(decisions, interim_at=ended.at, ended=ended)
 
@@ -351,7 +348,7 @@ class CallActor(Actor):
         self._speaking.note()
 
     async def _interrupt(self, interim_at: float) -> None:
-        record, meta = self._record, self._record.meta
+        meta = self._record.meta
         self._cancel_reply()
         meta.interruptions += 1
         self._clearing = True
@@ -360,10 +357,7 @@ class CallActor(Actor):
         self._ports.media.tell(Hush(meta.turn))
         self.after(CLEARED_LIMIT_S, Tick(f"cleared{meta.interruptions}"))
         self._log("interrupted", {"turn": meta.turn})
-        if self._ending is not None:
-            self._ending = None
-            record.next = ""
-            await record.save()
+        await self._ending.take_back()
 
     def _cancel_reply(self) -> None:
         reply, self._reply = self._reply, None
@@ -382,7 +376,7 @@ class CallActor(Actor):
     async def _respond(self) -> None:
         """Asks the model, once what the caller heard is known and no tool is running."""
         reply, meta = self._reply, self._record.meta
-        if reply is None or reply.request or self._clearing or self._runs.busy or self._gone:
+        if reply is None or reply.request or self._clearing or self._runs.busy or self._ending.gone:
             return
         reply.request = meta.request
         messages = [{"role": "system", "content": self._context.prompt}, *model_messages(self._record.items)]
@@ -424,7 +418,7 @@ class CallActor(Actor):
         record.meta.count(over.usage)
         if over.request == self._cancelled:
             self._cancelled = 0
-        if self._gone is not None:
+        if self._ending.gone is not None:
             await self._finish_if_done()
             return
         if reply is None or over.request != reply.request:
@@ -440,7 +434,10 @@ class CallActor(Actor):
         await record.save()
         if self._runs.busy:
             return
-        if not any(s.request == over.request for s in record.sentences(reply.turn)) and not self._ending:
+        if (
+            not any(s.request == over.request for s in record.sentences(reply.turn))
+            and not self._ending.decided
+        ):
             await self._reply_failed(reply, "the model said nothing")
         else:
             self._reply = None
@@ -489,7 +486,7 @@ class CallActor(Actor):
         if turn is None:
             return
         await self._record.save()
-        if self._gone is not None:
+        if self._ending.gone is not None:
             await self._finish_if_done()
         elif not self._runs.busy and self._reply is not None:
             if self._reply.turn == turn:
@@ -501,7 +498,7 @@ class CallActor(Actor):
         words = phrases.TRANSFERRING if call.name == TRANSFER_CALL else phrases.GOODBYE
         if not any(True for _ in self._record.sentences(reply.turn)):
             await self._speaking.say(reply.turn, [words], reply.request)
-        await self._end(Outcome.TRANSFERRED if call.name == TRANSFER_CALL else Outcome.COMPLETED)
+        await self._ending.decide(Outcome.TRANSFERRED if call.name == TRANSFER_CALL else Outcome.COMPLETED)
 
     def _follow_agent(self) -> None:
         """What the agent is doing follows from the record; turn-taking is told."""
@@ -518,7 +515,7 @@ class CallActor(Actor):
     # --- time
 
     def _arm(self) -> None:
-        due_s = self._turns.deadline_s() if self._attached and not self._ending and not self._gone else None
+        due_s = self._turns.deadline_s() if self._attached and not self._ending.near else None
         if self._armed is not None and self._armed[0] != due_s:
             self.cancel(self._armed[1])
             self._armed = None
@@ -530,10 +527,9 @@ class CallActor(Actor):
             self._armed = None
             await self._decide(self._turns.silent(now()))
         elif name == "too_long":
-            self._too_long = True  # nothing that the caller says takes this goodbye back
             await self._interrupt(0.0)
             await self._speaking.say_turn(Cause.PROMPT, phrases.TOO_LONG)
-            await self._end(Outcome.COMPLETED)
+            await self._ending.decide(Outcome.COMPLETED, final=True)
         elif name == "gone":
             await self._finish()
         elif name == f"keys{len(self._keys)}" and self._keys:
@@ -545,20 +541,8 @@ class CallActor(Actor):
 
     # --- the end
 
-    async def _end(self, outcome: Outcome) -> None:
-        """Hangs up, or transfers, when the last words have been played."""
-        self._ending = outcome
-        self._record.next = NEXT_TRANSFER if outcome is Outcome.TRANSFERRED else NEXT_HANG_UP
-        await self._record.save()
-        self._ports.media.tell(self._goodbye_message())
-
-    def _goodbye_message(self) -> HangUp | Transfer:
-        if self._ending is Outcome.TRANSFERRED:
-            return Transfer(self._settings.transfer_number)
-        return HangUp()
-
     async def _caller_gone(self, gone: CallerGone) -> None:
-        self._gone = gone
+        self._ending.gone = gone
         self._speaking.silent = True
         self._cancel_reply()
         self._log("caller_gone", {"why": gone.why})
@@ -571,22 +555,8 @@ class CallActor(Actor):
             await self._finish()
 
     async def _finish(self) -> None:
-        meta = self._record.meta
-        if self._gone is not None and self._ending is None:
-            self._ending = Outcome.CALLER_HUNG_UP if self._gone.why == "stop" else Outcome.DROPPED
-        outcome = self._ending or Outcome.FAILED
         self._speaking.drop_unsettled()
-        meta.ended_at, meta.outcome = wall(), outcome
-        await self._record.save()
-        self._ports.log.finalize_call_log(
-            self._call,
-            outcome,
-            meta.ended_at,
-            turns=meta.turn,
-            interruptions=meta.interruptions,
-            tool_calls=meta.tool_runs,
-            usage=Usage(meta.prompt_tokens, meta.cached_tokens, meta.completion_tokens),
-        )
+        outcome = await self._ending.write()
         self._ports.stream.tell(CallEnded(self._call, outcome))
         self.stop()
 

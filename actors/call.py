@@ -379,6 +379,7 @@ class CallActor(Actor):
         if reply is None or reply.request or self._clearing or self._runs.busy or self._ending.gone:
             return
         reply.request = meta.request
+        self._legs.asked(reply.turn, reply.request)
         messages = [{"role": "system", "content": self._context.prompt}, *model_messages(self._record.items)]
         if reply.go_on:
             messages.append({"role": "system", "content": GO_ON})
@@ -416,6 +417,7 @@ class CallActor(Actor):
     async def _reply_over(self, over: ReplyEnded | ReplyFailed) -> None:
         record, reply = self._record, self._reply
         record.meta.count(over.usage)
+        self._legs.replied(over.request, over.timings)
         if over.request == self._cancelled:
             self._cancelled = 0
         if self._ending.gone is not None:
@@ -430,7 +432,6 @@ class CallActor(Actor):
         reply.ended = True
         record.meta.model = over.model or record.meta.model
         record.add(ReplyDone(reply.turn, over.request, over.usage))
-        self._legs.replied(reply.turn, over.timings)
         await record.save()
         if self._runs.busy:
             return

@@ -25,15 +25,22 @@ class Legs:
         self._log = log
         self._call = call
         self._turns: dict[int, _Turn] = {}
+        self._requests: dict[int, int] = {}  # the first of each turn
 
     def turn_began(self, turn: int, final_at: float, spoke_until: float) -> None:
         """The caller's turn ended at `final_at` (transcript) and `spoke_until` (last word)."""
         self._turns[turn] = _Turn(final_at, spoke_until)
 
-    def replied(self, turn: int, timings: Timings) -> None:
-        """A reply of this turn is whole; only the turn's first reply answers the caller's words."""
-        state = self._turns.get(turn)
-        if state is not None:
+    def asked(self, turn: int, request: int) -> None:
+        """The model is asked in this turn; only its first reply answers the caller's words."""
+        if turn in self._turns and turn not in self._requests.values():
+            self._requests[request] = turn
+
+    def replied(self, request: int, timings: Timings) -> None:
+        """A reply is whole, or as much of it as there will be."""
+        turn = self._requests.get(request)
+        state = self._turns.get(turn) if turn is not None else None
+        if turn is not None and state is not None:
             self._tell(turn, Leg.FINAL_TO_REQUEST, state.final_at, timings.asked_at)
             self._tell(turn, Leg.FIRST_TOKEN, timings.asked_at, timings.first_token_at)
 

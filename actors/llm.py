@@ -105,7 +105,7 @@ class LlmActor(Actor):
             self._streaming.cancel()
             self._streaming = None
         if reply is not None:
-            self._call.tell(ReplyFailed(reply.ask.request, why, reply.estimate()))
+            self._call.tell(ReplyFailed(reply.ask.request, why, reply.estimate(), reply.timings()))
 
     # --- the reply
 
@@ -143,4 +143,4 @@ class LlmActor(Actor):
 
     def _fail(self, reply: _Reply, why: str) -> None:
         self._reply = self._streaming = None
-        self._call.tell(ReplyFailed(reply.ask.request, why, reply.estimate()))
+        self._call.tell(ReplyFailed(reply.ask.request, why, reply.estimate(), reply.timings()))

@@ -158,9 +158,8 @@ class MediaActor(Actor):
         self._look_after_marks()
         self._look_after_voice()
         if self._goodbye is not None and self._last_words_played():
-            number = self._goodbye.number if isinstance(self._goodbye, Transfer) else ""
             self._goodbye = None
-            self._stream.tell(PlayedOut(number))
+            self._stream.tell(PlayedOut())
 
     def _last_words_played(self) -> bool:
         return self._playback.idle or now() >= self._goodbye_until_s

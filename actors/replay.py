@@ -197,8 +197,8 @@ async def _comes(seen: _Seen, line: TapeLine) -> Message | None:
 
 def _same(taped: Message, got: Message | None) -> bool:
     """Whether two messages say the same; wall times are of the day."""
-    if isinstance(taped, ReplyEnded) and isinstance(got, ReplyEnded):
-        return (taped.request, taped.usage) == (got.request, got.usage)
+    if isinstance(taped, ReplyEnded | ReplyFailed) and type(taped) is type(got):
+        return msgspec.structs.replace(taped, timings=got.timings) == got
     return taped == got
 
 

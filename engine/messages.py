@@ -372,6 +372,7 @@ class ReplyFailed(Message, frozen=True):
     request: int
     why: str
     usage: Usage = Usage()
+    timings: Timings = Timings()
 
 
 class ModelDelta(Message, frozen=True):
@@ -437,12 +438,6 @@ class Down(Message, frozen=True):
     reason: str
 
 
-class LinkLost(Message, frozen=True):
-    """The other side of a link is dead or hangs."""
-
-    why: str
-
-
 # ---------------------------------------------------------------- on tapes alone
 
 
@@ -502,9 +497,7 @@ class MarkEchoed(Message, frozen=True):
 
 
 class PlayedOut(Message, frozen=True):
-    """Media to Stream: the last words before a `HangUp` or `Transfer` were played."""
-
-    number: str = ""
+    """Media to Stream: the last words before a `HangUp` or `Transfer` were played; the session says what is next."""
 
 
 # Every message, as one type for decoders.

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import redis
 
-from engine.callrows import FinalizeCall, LogEvent, LogTranscript
+from engine.callrows import FinalizeCall, Leg, LogEvent, LogMetric, LogTranscript
 from engine.clock import now, run_virtual
 from engine.messages import DtmfPressed
 from tests.virtual.rig import Rig, Tools, new_settings, with_rig
@@ -276,3 +276,17 @@ def test_the_tokens_of_a_reply_that_a_hang_up_cut_are_counted(redis_url: str) ->
 
     slow = {"user": "story", "answer": {**LONG["answer"], "gap_s": 0.3}}
     play(story, redis_url, slow)
+
+
+def test_a_turn_whose_reply_was_interrupted_has_its_latencies_too(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("Tell me a story")
+        await rig.hears("Once there")
+        await rig.mouth.say("No stop it now")
+        await rig.hears("All right.")
+        legs = {(metric.turn, metric.name) for metric in rig.log.of(LogMetric)}
+        assert {(2, Leg.FINAL_TO_REQUEST), (2, Leg.FIRST_TOKEN), (2, Leg.INTERIM_TO_CLEAR)} <= legs
+
+    slow = {"user": "story", "answer": {**LONG["answer"], "gap_s": 0.3}}
+    play(story, redis_url, slow, {"user": "stop", "answer": {"say": "All right."}})

@@ -143,7 +143,7 @@ async def test_breaks_are_counted_and_giving_up_is_told(store: SessionStore) -> 
     await store.ring(INFO)
     assert await store.broke(CALL, 12.5) == 1
     assert await store.broke(CALL, 13.5) == 2
-    await store.gave_up(CALL)
+    await store.gave_up(CALL, True)
     stored = await store.read(CALL)
     assert stored is not None
     assert (stored.broken_at, stored.next) == (13.5, "fallback")
@@ -198,7 +198,7 @@ async def test_every_key_has_an_end(store: SessionStore, raw: redis_async.Redis)
             await store.write(call, 1, {"next": b""})
         elif call == "CA4":
             await store.broke(call, 1.0)
-            await store.gave_up(call)
+            await store.gave_up(call, True)
         else:
             await store.keep_context(call, CONTEXT)
     ttls = {key.decode(): await raw.ttl(key) for key in await raw.keys("*")}

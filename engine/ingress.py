@@ -11,6 +11,7 @@ which decides; its signature is checked and counted.
 """
 
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -30,10 +31,15 @@ from engine.session import SessionAway, SessionStore
 from engine.settings import Settings
 from engine.webhooks import Webhooks
 
+log = logging.getLogger("engine.ingress")
+
 
 @dataclass(frozen=True)
 class IngressPorts:
-    """Whom the ingress knows. `make_stream` makes a StreamActor, not yet started."""
+    """Whom the ingress knows. `make_stream` makes a StreamActor, not yet started.
+
+    `check_ready` tells of each part that a call needs: "ok", or what is wrong with it.
+    """
 
     store: SessionStore
     log: CallLog
@@ -50,6 +56,7 @@ class Ingress:
         door = Door(settings)
         self._store = ports.store
         self._check_ready = ports.check_ready
+        self._wrong: dict[str, str] = {}
         self._streams = MediaStreams(settings, door, ports.store, ports.make_stream)
         self._webhooks = Webhooks(settings, door, ports.store, ports.log, ports.context, ports.plain_context)
 
@@ -84,17 +91,26 @@ class Ingress:
         return PlainTextResponse("ok")
 
     async def readyz(self, _: Request) -> Response:
-        """Whether a call could be taken now: what it needs, each "ok" or what is wrong."""
-        parts = await self._check_ready()
-        well = all(state == "ok" for state in parts.values())
-        return JSONResponse({"ready": well, "parts": parts}, 200 if well else 503)
+        """Whether a call could be taken now: what it needs, each "ok" or "away"; the log says why.
+
+        Anybody may come to read this, and an error's text can hold addresses.
+        """
+        states = await self._check_ready()
+        wrong = {part: state for part, state in states.items() if state != "ok"}
+        if wrong != self._wrong:  # asked every second, it would fill the log
+            self._wrong = wrong
+            log.warning("readiness: %s", wrong or "all is well again")
+        parts = {part: "away" if part in wrong else "ok" for part in states}
+        return JSONResponse({"ready": not wrong, "parts": parts}, 503 if wrong else 200)
 
     async def calls(self, request: Request) -> Response:
-        """The live calls of all replicas. For this machine only."""
-        forwarded = request.headers.get("x-forwarded-for")
-        if forwarded and not forwarded.startswith("127."):
-            return PlainTextResponse("only on loopback", 403)
+        """The live calls of all replicas. For this machine only: HAProxy under Serve adds no header that tells of
+        a sender, so one that is there comes from a proxy before it, or from somebody who makes it up.
+        """
+        if any(name == "x-real-ip" or "forwarded" in name for name in request.headers):
+            return PlainTextResponse("only on this machine", 403)
         try:
             return JSONResponse({"calls": await self._store.live_calls(), "pid": os.getpid()})
         except SessionAway as error:
-            return JSONResponse({"error": str(error)}, 503)
+            log.warning("live calls not told: %s", error)
+            return JSONResponse({"error": "redis is away"}, 503)

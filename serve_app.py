@@ -36,7 +36,8 @@ from crm.tools import DealershipTools
 from engine import telemetry
 from engine.actor import Actor, Ref, spawn
 from engine.calllog import CallLog, finish_dead_calls
-from engine.host import HostPool, MakeCall
+from engine.host import CallRuntime, RayHost
+from engine.hostpool import HostPool
 from engine.ingress import Ingress, IngressPorts
 from engine.messages import CallerContext, CallInfo, Start, ToolRequest, ToolResult
 from engine.session import SessionAway, SessionStore
@@ -112,13 +113,14 @@ def plain_context(settings: Settings, caller: str = "anonymous") -> CallerContex
 # ---------------------------------------------------------------- CallHosts
 
 
-async def open_call_runtime(settings: Settings, tools: Any) -> MakeCall:
+async def open_call_runtime(settings: Settings, tools: Any) -> CallRuntime:
     """Connects what the CallActors of one host need; they share it. `tools` is the ToolActor pool's handle."""
     from engine.vendors.openai import ChatModel  # only hosts need it, and importing it takes 0.7 s
 
     telemetry.configure(settings.log_level, json=True)
-    store, model = make_store(settings), ChatModel(settings)
-    call_log = make_log(log_engine(settings))
+    store, model, engine = make_store(settings), ChatModel(settings), log_engine(settings)
+    call_log = make_log(engine)
+    counters = asyncio.create_task(telemetry.log_counters(), name="counters")
     context = plain_context(settings)
     specs = make_toolbox(settings).specs
 
@@ -162,7 +164,15 @@ async def open_call_runtime(settings: Settings, tools: Any) -> MakeCall:
             return make_taped_call(start, ports, settings, Path(settings.tape_dir))
         return CallActor(start, ports, settings)
 
-    return make_call
+    async def close() -> None:
+        counters.cancel()
+        async with contextlib.AsyncExitStack() as closing:  # each is closed, whatever becomes of the others
+            closing.push_async_callback(store.close)
+            closing.push_async_callback(model.close)
+            closing.push_async_callback(engine.dispose)
+            closing.push_async_callback(call_log.close)
+
+    return CallRuntime(make_call, close)
 
 
 # ---------------------------------------------------------------- the ingress
@@ -188,9 +198,8 @@ class IngressActor:
         self._engine = log_engine(settings)
         self._log = make_log(self._engine)
         self._deepgram = deepgram.client(settings)
-        self._hosts = HostPool(
-            functools.partial(open_call_runtime, settings, self._tools), settings.calls_per_host
-        )
+        open_runtime = functools.partial(open_call_runtime, settings, self._tools)
+        self._hosts = HostPool(functools.partial(RayHost, open_runtime), settings.calls_per_host)
         ports = IngressPorts(
             store=self._store,
             log=self._log,
@@ -206,11 +215,12 @@ class IngressActor:
         spawn(self._hosts, "hosts")
         beat = asyncio.create_task(self._beat())
         sweep = asyncio.create_task(self._sweep())
+        counters = asyncio.create_task(telemetry.log_counters())
         try:
             await self._hosts.ready()
             yield
         finally:
-            for task in (beat, sweep):
+            for task in (beat, sweep, counters):
                 task.cancel()
             await self._hosts.kill()
             await self._log.close()

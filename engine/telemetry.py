@@ -1,12 +1,14 @@
 """Structured logs that hold no telephone number and no VIN, and counters of this process."""
 
+import asyncio
 import contextlib
 import logging
+import os
 import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -123,3 +125,14 @@ def snapshot() -> dict[str, int]:
     """A copy of this process's counters, by name, since it started."""
     with _lock:
         return dict(sorted(_counts.items()))
+
+
+async def log_counters(every_s: float = 60.0) -> NoReturn:
+    """Logs this process's counters as a line `counters`, every `every_s` seconds if they have changed."""
+    logged: dict[str, int] = {}
+    while True:
+        await asyncio.sleep(every_s)
+        counts = snapshot()
+        if counts != logged:
+            structlog.get_logger(__name__).info("counters", pid=os.getpid(), counts=counts)
+            logged = counts

@@ -2,6 +2,7 @@ import asyncio
 import json
 import logging
 import re
+import secrets
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 import structlog
 from hypothesis import example, given
 from hypothesis import strategies as st
+from structlog.typing import EventDict
 
 from engine import telemetry
+from engine.clock import run_virtual
 from engine.messages import CallInfo
 
 PHONE = "+13125550142"
@@ -230,3 +233,27 @@ def test_a_snapshot_does_not_move() -> None:
     telemetry.count("test_still")
     assert taken["test_still"] == 1
     assert telemetry.snapshot()["test_still"] == 2
+
+
+def test_counters_are_logged_every_minute_in_which_they_changed() -> None:
+    name, other = secrets.token_hex(8), secrets.token_hex(8)
+    times: list[tuple[float, int]] = []
+
+    def noted(_: Any, __: str, event: EventDict) -> EventDict:
+        if event["event"] == "counters":
+            times.append((asyncio.get_running_loop().time(), event["counts"][name]))
+        raise structlog.DropEvent
+
+    async def story() -> None:
+        telemetry.count(name)
+        logging_task = asyncio.create_task(telemetry.log_counters())
+        await asyncio.sleep(200)
+        telemetry.count(name, 2)
+        telemetry.count(other)
+        await asyncio.sleep(200)
+        logging_task.cancel()
+        await asyncio.wait([logging_task])
+
+    structlog.configure(processors=[noted], cache_logger_on_first_use=False)
+    run_virtual(story())
+    assert times == [(pytest.approx(60.0), 1), (pytest.approx(240.0), 3)]

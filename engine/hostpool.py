@@ -1,0 +1,211 @@
+"""The CallHosts of one ingress replica: a spare is kept warm, calls are placed, hosts that nobody needs are given back.
+
+A host is owned by the replica's process, so Ray ends it with its replica. Making one blocks for 8 to 39 ms and is done
+in a thread.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from engine.actor import Actor, Ref
+from engine.clock import outside
+from engine.host import WARM_LIMIT_S, HostLost
+from engine.link import Far, Frame, LinkEnd, RayLink, Remote
+from engine.messages import Down, Start, Tick
+from engine.telemetry import count
+
+log = logging.getLogger("engine.hostpool")
+
+MAKE_AGAIN_S = 1.0
+EMPTY_LIMIT_S = 30.0  # a host costs a second to make, and its last call may still be writing its end
+CLOSE_ALL_LIMIT_S = 3.0  # of the five that an actor has for its own end
+
+
+class Process(Remote, Protocol):
+    """A host's process; `engine.host.RayHost` is the real one."""
+
+    async def warm(self) -> int:
+        """Waits until it is connected; its process id. Raises `HostLost`."""
+
+    async def close(self) -> None:
+        """Ends its calls and closes what it holds, in order. Raises `HostLost`."""
+
+    def kill(self) -> None:
+        """Ends the process now; may block."""
+
+
+@dataclass(eq=False)
+class _Host:
+    process: Process
+    pid: int
+    end: LinkEnd
+    lost: dict[str, Callable[[str], None]] = field(default_factory=dict)  # by call
+    link: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None  # runs while it is empty
+
+
+@dataclass(frozen=True)
+class _Empty:
+    """This host has had no call for `EMPTY_LIMIT_S`."""
+
+    host: _Host
+
+
+@dataclass
+class HostPlacement:
+    """A call on a host."""
+
+    call: Ref
+    pid: int
+    leave: Callable[[], None]
+
+
+class HostPool(Actor):
+    """The hosts of one ingress replica. An actor only to own their links and timers.
+
+    Told: Down (a host could not be made; it is tried again), Tick, _Empty
+    """
+
+    def __init__(self, start_process: Callable[[], Process], calls_per_host: int) -> None:
+        """`start_process` may block."""
+        super().__init__()
+        self._start_process = start_process
+        self._calls_per_host = calls_per_host
+        self._hosts: list[_Host] = []
+        self._making: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+
+    async def receive(self, message: Any) -> None:
+        match message:
+            case Down("make host", reason):
+                count("hosts_not_made")
+                log.error("no CallHost could be made, trying again in %g s: %s", MAKE_AGAIN_S, reason)
+                self.after(MAKE_AGAIN_S, Tick("make"))
+            case Tick("make"):
+                self._keep_a_spare()
+            case _Empty(host):
+                self._give_back(host)
+
+    async def stopped(self) -> None:
+        hosts, self._hosts = self._hosts, []
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_ALL_LIMIT_S):
+                    await asyncio.gather(*(_close(host) for host in hosts))
+        finally:
+            await asyncio.gather(*(_kill(host.process) for host in hosts))
+
+    async def ready(self) -> None:
+        """Waits until a host is warm. Raises TimeoutError."""
+        async with asyncio.timeout(WARM_LIMIT_S):
+            await self._roomy()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process ids of the hosts that are warm."""
+        return tuple(host.pid for host in self._hosts)
+
+    async def place(
+        self, start: Start, receive: Callable[[str, Any], None], lost: Callable[[str], None]
+    ) -> HostPlacement:
+        """Starts a call's CallActor on a host with room. Raises TimeoutError when none gets warm."""
+        async with asyncio.timeout(WARM_LIMIT_S):
+            host = await self._roomy()
+        call = start.info.call
+        self.cancel(host.timer)
+        host.lost[call] = lost
+        host.end.open(call, start.stream, receive)
+        host.end.announce(Frame(call, start.stream, 0, 0, "host", start))
+        self._keep_a_spare()
+        return HostPlacement(Far(host.end, call, "call"), host.pid, lambda: self._leave(host, call))
+
+    def _leave(self, host: _Host, call: str) -> None:
+        host.end.close(call)
+        if host.lost.pop(call, None) is not None and not host.lost:
+            self._watch_empty(host)
+
+    async def _roomy(self) -> _Host:
+        while True:
+            for host in self._hosts:
+                if len(host.lost) < self._calls_per_host:
+                    return host
+            self._keep_a_spare()
+            self._changed.clear()
+            await self._changed.wait()
+
+    # --- hosts
+
+    def _keep_a_spare(self) -> None:
+        if any(not host.lost for host in self._hosts) or (self._making and not self._making.done()):
+            return
+        self._making = self.work(self._make(), "make host")
+
+    async def _make(self) -> None:
+        process = await outside(asyncio.to_thread(self._start_process))
+        try:
+            pid = await process.warm()
+        except HostLost:
+            await _kill(process)
+            raise
+        host = _Host(process, pid, LinkEnd())
+        link = RayLink(host.end, process, lambda why: self._lost(host, why))
+        host.link = self.work(link.run(), f"link {pid}")
+        self._hosts.append(host)
+        self._watch_empty(host)
+        self._changed.set()
+
+    def _lost(self, host: _Host, why: str) -> None:
+        count("hosts_lost")
+        log.warning("host %s is lost: %s", host.pid, why)
+        streams = list(host.lost.values())
+        self._remove(host)
+        self.work(_kill(host.process), f"kill host {host.pid}")
+        for lost in streams:
+            lost(why)
+        self._keep_a_spare()
+
+    def _watch_empty(self, host: _Host) -> None:
+        self.cancel(host.timer)
+        host.timer = (
+            self.after(EMPTY_LIMIT_S, _Empty(host)) if host in self._hosts and not self.over else None
+        )
+
+    def _give_back(self, host: _Host) -> None:
+        """Ends an empty host unless it is the only spare."""
+        spares = [other for other in self._hosts if not other.lost]
+        if host not in spares or len(spares) == 1:
+            return
+        count("hosts_given_back")
+        log.info("host %s is given back", host.pid)
+        self._remove(host)
+        if host.link is not None:
+            host.link.cancel()
+        self.work(_end(host), f"end host {host.pid}")
+
+    def _remove(self, host: _Host) -> None:
+        if host in self._hosts:
+            self._hosts.remove(host)
+        self.cancel(host.timer)
+        host.lost.clear()
+
+
+async def _end(host: _Host) -> None:
+    try:
+        await _close(host)
+    finally:
+        await _kill(host.process)
+
+
+async def _close(host: _Host) -> None:
+    try:
+        await host.process.close()
+    except HostLost as error:
+        log.warning("host %s: %s", host.pid, error)
+
+
+async def _kill(process: Process) -> None:
+    await outside(asyncio.to_thread(process.kill))

@@ -1,0 +1,222 @@
+"""The hosts of a replica: a spare, room for calls, and hosts that are given back; their processes are this one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from engine.actor import Actor, Ref, spawn
+from engine.clock import run_virtual
+from engine.host import CallHost, CallRuntime, HostLost
+from engine.hostpool import CLOSE_ALL_LIMIT_S, EMPTY_LIMIT_S, HostPlacement, HostPool
+from engine.messages import Attach, CallInfo, Start
+
+
+class Call(Actor):
+    """A CallActor that attaches and then does nothing."""
+
+    def __init__(self, stream: Ref) -> None:
+        super().__init__()
+        self._stream = stream
+
+    async def started(self) -> None:
+        self._stream.tell(Attach(1, 1, 0))
+
+    async def receive(self, message: Any) -> None:
+        raise ValueError(message)
+
+
+class Process:
+    """A host in this process: it runs a real CallHost, and notes how it is ended."""
+
+    def __init__(self, hangs: bool, cold: bool) -> None:
+        self.calls: list[Call] = []
+        self.ends: list[str] = []
+        self._hangs, self._cold = hangs, cold
+        self._host = CallHost(self._open)
+        self.deliver, self.collect = self._host.deliver, self._host.collect
+
+    async def _open(self) -> CallRuntime:
+        return CallRuntime(self._make_call, self._close)
+
+    def _make_call(self, start: Start, ref: Callable[[str], Ref]) -> Actor:
+        self.calls.append(Call(ref("stream")))
+        return self.calls[-1]
+
+    async def _close(self) -> None:
+        assert all(call.over for call in self.calls)
+        self.ends.append("closed")
+
+    async def warm(self) -> int:
+        if self._cold:
+            raise HostLost("not warm")
+        await self._host.warm()
+        return id(self)
+
+    async def close(self) -> None:
+        if self._hangs:
+            await asyncio.Event().wait()
+        await self._host.close()
+
+    def kill(self) -> None:
+        self.ends.append("killed")
+
+
+class Replica:
+    """A pool and the processes that it has started."""
+
+    def __init__(self, calls_per_host: int = 1, *, hang: bool = False, cold: int = 0) -> None:
+        self.processes: list[Process] = []
+        self.pool = HostPool(self._start, calls_per_host)
+        self._hang, self._cold = hang, cold
+        spawn(self.pool, "hosts")
+
+    def _start(self) -> Process:
+        self.processes.append(Process(self._hang, len(self.processes) < self._cold))
+        return self.processes[-1]
+
+    async def place(self, call: str) -> HostPlacement:
+        """A call's stream finds a host; its CallActor has attached."""
+        attached = asyncio.Event()
+        start = Start(CallInfo(call, "anonymous", "", False, 0.0), "MZ1", 0)
+        placement = await self.pool.place(start, lambda *_: attached.set(), lambda _: None)
+        async with asyncio.timeout(10):
+            await attached.wait()
+        return placement
+
+    async def peak(self, calls: int) -> None:
+        """So many calls at once, of which none is left."""
+        for placement in [await self.place(f"CA{n}") for n in range(calls)]:
+            placement.leave()
+
+    def ended(self) -> list[list[str]]:
+        """How the processes that have ended did."""
+        return [process.ends for process in self.processes if process.ends]
+
+
+def played(story: Callable[[Replica], Awaitable[None]], *given: int, **more: Any) -> Replica:
+    """A story in virtual time, and the end of its replica."""
+
+    async def all_of_it() -> Replica:
+        replica = Replica(*given, **more)
+        try:
+            await story(replica)
+            await asyncio.sleep(0.1)  # of virtual time: what links still had to say is said
+        finally:
+            await replica.pool.kill()
+        return replica
+
+    return run_virtual(all_of_it())
+
+
+def test_after_a_peak_one_spare_is_left_and_the_others_are_closed_before_they_are_killed() -> None:
+    async def story(replica: Replica) -> None:
+        await replica.peak(5)
+        await asyncio.sleep(EMPTY_LIMIT_S - 1)
+        assert replica.ended() == []
+        await asyncio.sleep(3)
+        assert len(replica.pool.pids) == 1
+        assert replica.ended() == [["closed", "killed"]] * (len(replica.processes) - 1)
+        assert len(replica.processes) >= 5
+
+    played(story)
+
+
+def test_after_the_peak_calls_are_taken_as_before() -> None:
+    async def story(replica: Replica) -> None:
+        await replica.peak(3)
+        await asyncio.sleep(2 * EMPTY_LIMIT_S)
+        await replica.place("CA7")
+        await replica.place("CA8")
+
+    played(story)
+
+
+def test_a_host_with_a_call_is_not_given_back_however_long_it_lasts() -> None:
+    async def story(replica: Replica) -> None:
+        kept = await replica.place("CA-long")
+        await replica.peak(3)
+        await asyncio.sleep(3 * EMPTY_LIMIT_S)
+        assert kept.pid in replica.pool.pids
+        assert len(replica.pool.pids) == 2  # that host and a spare
+        [host] = [process for process in replica.processes if id(process) == kept.pid]
+        assert not host.calls[0].over
+
+    played(story)
+
+
+def test_a_host_that_gets_a_call_again_in_time_is_kept() -> None:
+    async def story(replica: Replica) -> None:
+        first, second = await replica.place("CA1"), await replica.place("CA2")
+        await asyncio.sleep(EMPTY_LIMIT_S)
+        first.leave()
+        await asyncio.sleep(EMPTY_LIMIT_S - 1)
+        again = await replica.place("CA3")
+        assert again.pid == first.pid
+        second.leave()
+        await asyncio.sleep(5)
+        assert again.pid in replica.pool.pids
+        [host] = [process for process in replica.processes if id(process) == again.pid]
+        assert host.ends == []
+
+    played(story)
+
+
+def test_hosts_that_are_shared_are_given_back_when_their_last_call_has_left() -> None:
+    async def story(replica: Replica) -> None:
+        calls = [await replica.place(f"CA{n}") for n in range(9)]
+        assert len({call.pid for call in calls}) == 3
+        for call in calls[:-1]:
+            call.leave()
+        await asyncio.sleep(2 * EMPTY_LIMIT_S)
+        assert len(replica.pool.pids) == 2  # the last call's, and a spare
+        assert calls[-1].pid in replica.pool.pids
+
+    played(story, 4)
+
+
+def test_leaving_twice_is_leaving_once() -> None:
+    async def story(replica: Replica) -> None:
+        call = await replica.place("CA1")
+        call.leave()
+        await asyncio.sleep(1)
+        call.leave()
+        await asyncio.sleep(2 * EMPTY_LIMIT_S)
+        assert len(replica.pool.pids) == 1
+
+    played(story)
+
+
+def test_the_end_of_the_replica_closes_its_hosts_and_kills_them() -> None:
+    async def story(replica: Replica) -> None:
+        await replica.place("CA1")
+        await replica.place("CA2")
+
+    replica = played(story)
+    assert replica.pool.pids == ()
+    assert replica.ended() == [["closed", "killed"]] * len(replica.processes)
+
+
+def test_a_host_that_hangs_at_its_end_is_killed_in_time() -> None:
+    async def story(replica: Replica) -> None:
+        await replica.place("CA1")
+        await asyncio.sleep(0.1)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await replica.pool.kill()
+        assert loop.time() - began < CLOSE_ALL_LIMIT_S + 1
+
+    replica = played(story, hang=True)
+    assert replica.ended() == [["killed"]] * len(replica.processes)
+
+
+def test_a_host_that_does_not_get_warm_is_killed_and_another_is_made(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def story(replica: Replica) -> None:
+        await replica.place("CA1")
+        assert [process.ends for process in replica.processes[:2]] == [["killed"], ["killed"]]
+
+    played(story, cold=2)
+    assert "no CallHost could be made" in caplog.text

@@ -48,12 +48,6 @@ class CallInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 # ---------------------------------------------------------------- Media -> Call
 
 
-class CallStarted(Message, frozen=True):
-    """The stream is up and its `start` was valid."""
-
-    stream: str
-
-
 class DtmfPressed(Message, frozen=True):
     """A key of the telephone: 0-9 * # A-D."""
 
@@ -117,22 +111,15 @@ class Final(Message, frozen=True):
 
 
 class TurnEnded(Message, frozen=True):
-    """The caller finished an utterance. `eager` is a guess that `TurnResumed` may take back.
+    """The caller finished an utterance.
 
     `at`: wall time of the vendor's message; `spoke_until`: wall time at which the last word ended.
     """
 
     utterance: int
     text: str
-    eager: bool = False
     at: float = 0.0
     spoke_until: float = 0.0
-
-
-class TurnResumed(Message, frozen=True):
-    """The caller went on after an eager `TurnEnded`."""
-
-    utterance: int
 
 
 class SttLost(Message, frozen=True):

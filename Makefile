@@ -12,8 +12,8 @@ SEED ?=
 help: ## lists these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(STAMP) ## a call to watch, with no account and no telephone; SEED=n repeats one
-	@exec $(PYTHON) -m demo --seed "$(SEED)"
+demo: $(STAMP) ## a call to watch, with no account and no telephone; SEED=n repeats one, MUTE=1 is silent
+	@exec $(PYTHON) -m demo --seed "$(SEED)" $(if $(MUTE),--mute)
 
 test: $(STAMP) ## runs all tests
 	@exec $(PYTHON) -m pytest

@@ -20,6 +20,8 @@ import msgspec
 from ray import serve
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from starlette.applications import Starlette
 from starlette.websockets import WebSocket
@@ -36,6 +38,7 @@ from crm.tools import DealershipTools
 from engine import telemetry
 from engine.actor import Actor, Ref, spawn
 from engine.calllog import CallLog, finish_dead_calls
+from engine.callrows import call_log
 from engine.host import CallRuntime, RayHost
 from engine.hostpool import HostPool
 from engine.ingress import Ingress, IngressPorts
@@ -43,7 +46,7 @@ from engine.messages import CallerContext, CallInfo, Start, ToolRequest, ToolRes
 from engine.session import SessionAway, SessionStore
 from engine.settings import Settings, SettingsError, load_settings
 from engine.vendors import deepgram
-from launcher.checks import check_signed
+from launcher.checks import check_signed, check_words
 from launcher.environment import exports_message, missing_exports
 from launcher.errors import LaunchError
 
@@ -267,9 +270,18 @@ class IngressActor:
         return StreamActor(info, stream_sid, ports, settings)
 
     async def _check_ready(self) -> dict[str, str]:
-        checks = {"redis": self._store.ping(), "hosts": self._hosts.ready(), "tools": self._ask_tools()}
+        checks = {
+            "redis": self._store.ping(),
+            "postgres": self._ask_postgres(),
+            "hosts": self._hosts.ready(),
+            "tools": self._ask_tools(),
+        }
         states = await asyncio.gather(*(_state_of(check) for check in checks.values()))
         return dict(zip(checks, states, strict=True))
+
+    async def _ask_postgres(self) -> None:
+        async with self._engine.connect() as connection:
+            await connection.execute(select(call_log.c.call).limit(1))  # migrated, too
 
     async def _ask_tools(self) -> None:
         await self._tools.pid.remote()
@@ -279,7 +291,7 @@ async def _state_of(check: Awaitable[None]) -> str:
     try:
         async with asyncio.timeout(5.0):
             await check
-    except (SessionAway, TimeoutError, RayError, RayServeException) as error:
+    except (SessionAway, SQLAlchemyError, OSError, RayError, RayServeException) as error:
         return f"{type(error).__name__}: {error}"
     return "ok"
 
@@ -341,10 +353,11 @@ def _app() -> serve.Application:
         unset.append("OPENAI_API_KEY")
     if unset:
         problems.append("set " + ", ".join(unset) + ", or use `make serve`, which starts local stand-ins")
-    try:
-        check_signed(settings)
-    except LaunchError as error:
-        problems.append(str(error))
+    for check in (functools.partial(check_signed, anywhere=True), check_words):
+        try:
+            check(settings)
+        except LaunchError as error:
+            problems.append(str(error))
     if problems:
         raise SystemExit("serve_app can't start:\n" + "\n".join(problems))
     return build(settings)

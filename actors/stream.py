@@ -64,7 +64,7 @@ class Placement(Protocol):
 
 
 class Placer(Protocol):
-    """Finds a host for a call; `engine.host.HostPool` is the real one."""
+    """Finds a host for a call; `engine.hostpool.HostPool` is the real one."""
 
     async def place(
         self, start: Start, receive: Callable[[str, Any], None], lost: Callable[[str], None]

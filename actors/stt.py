@@ -84,10 +84,13 @@ class SttActor(Actor):
             return
         self._audio.append(payload)
         self._audio_bytes += len(payload)
+        self._trim()
+        self._more.set()
+
+    def _trim(self) -> None:
         while self._audio_bytes > KEPT_BYTES:
             self._audio_bytes -= len(self._audio.popleft())
             count("stt_frames_dropped")
-        self._more.set()
 
     async def _connection(self) -> None:
         """One listen socket from opening to its end; always ends by raising."""
@@ -111,7 +114,8 @@ class SttActor(Actor):
             if not self._audio:
                 self._more.clear()
                 try:
-                    await asyncio.wait_for(self._more.wait(), KEEP_ALIVE_S)
+                    async with asyncio.timeout(KEEP_ALIVE_S):
+                        await self._more.wait()
                 except TimeoutError:
                     await socket.keep_alive()
                     continue
@@ -124,6 +128,7 @@ class SttActor(Actor):
             except BaseException:
                 self._audio.extendleft(reversed(frames))  # for the next socket
                 self._audio_bytes += len(payload)
+                self._trim()
                 raise
             self._sent_bytes += len(payload)
             self._sent_s = now()

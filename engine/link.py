@@ -10,6 +10,7 @@ to say. Death is the exception of a call; hanging is heartbeats unanswered while
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -276,10 +277,11 @@ class RayLink:
 
     async def _deliver(self) -> None:
         while True:
-            try:
-                await asyncio.wait_for(self._awake.wait(), BEAT_S)
-            except TimeoutError:
-                pass  # a heartbeat: an empty batch
+            with contextlib.suppress(TimeoutError):  # a heartbeat: an empty batch
+                async with asyncio.timeout(
+                    BEAT_S
+                ):  # not wait_for, which in Python 3.11 may swallow a cancellation
+                    await self._awake.wait()
             self._awake.clear()
             again = bool(self._unsure)
             self._unsure.discard("deliver")

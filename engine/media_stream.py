@@ -66,7 +66,8 @@ class MediaStreams:
         await websocket.accept()
         reader = StreamReader()
         try:
-            start = await asyncio.wait_for(_read_start(websocket, reader), START_LIMIT_S)
+            async with asyncio.timeout(START_LIMIT_S):
+                start = await _read_start(websocket, reader)
             info = await self._redeem(start)
         except (StreamRefused, TimeoutError, WebSocketDisconnect, SessionAway) as error:
             count("streams_refused")
@@ -108,7 +109,8 @@ class MediaStreams:
         try:
             await _close(websocket, CLOSE_NORMAL)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stream.ended(), STREAM_END_LIMIT_S)
+                async with asyncio.timeout(STREAM_END_LIMIT_S):
+                    await stream.ended()
             await stream.kill()
         finally:
             if self._streams.get(call) is stream:

@@ -137,7 +137,8 @@ class SessionStore:
         for name, value in fields.items():
             args += [name, value]
         try:
-            ok = await outside(asyncio.wait_for(self._write(keys=[_key(call)], args=args), self._write_s))
+            async with asyncio.timeout(self._write_s):
+                ok = await outside(self._write(keys=[_key(call)], args=args))
         except (TimeoutError, RedisError, OSError) as error:
             log.warning("session of %s not written: %s", call, type(error).__name__)
             return Written.AWAY
@@ -219,7 +220,8 @@ class SessionStore:
 
     async def _answer(self, command: Any) -> Any:
         try:
-            return await outside(asyncio.wait_for(command, READ_LIMIT_S))
+            async with asyncio.timeout(READ_LIMIT_S):
+                return await outside(command)
         except (TimeoutError, RedisError, OSError) as error:
             raise SessionAway(
                 f"Redis did not answer ({type(error).__name__}: {error}): check REDIS_URL"

@@ -4,11 +4,13 @@ The name in the environment is the field's name in capitals. Wrong values stop t
 sentence that says what to set.
 """
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -163,6 +165,50 @@ class Settings(BaseSettings):
             )
         return value.rstrip("/")
 
+    @field_validator("deepgram_base_url", "openai_base_url", "nhtsa_base_url")
+    @classmethod
+    def _server(cls, value: str) -> str:
+        if urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname:
+            raise ValueError(
+                f"must be an http or https URL, got {value!r}: give the server's address, e.g. http://127.0.0.1:9001"
+            )
+        return value.rstrip("/")
+
+    @field_validator("database_url", "redis_url")
+    @classmethod
+    def _store(cls, value: str, info: ValidationInfo) -> str:
+        known = {"database_url": ("postgresql", "postgres"), "redis_url": ("redis", "rediss", "unix")}[
+            info.field_name or ""
+        ]
+        if value and urlsplit(value).scheme.partition("+")[0] not in known:
+            raise ValueError(
+                f"must begin with {known[0]}://, got {without_password(value)!r}: give the server's URL, or leave it empty for a local one"
+            )
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"must name a time zone, got {value!r}: e.g. America/Chicago") from None
+        return value
+
+    @field_validator("fallback_number", "transfer_number")
+    @classmethod
+    def _number(cls, value: str) -> str:
+        if value and not re.fullmatch(r"\+[1-9]\d{6,14}", value):
+            raise ValueError(f"must be an E.164 number, got {value!r}: e.g. +13125550100")
+        return value
+
+    @field_validator("stt_model", "tts_model", "llm_model")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is empty: name a model, or leave the setting out for the default")
+        return value
+
     @field_validator("system_prompt")
     @classmethod
     def _from_file(cls, value: str) -> str:
@@ -202,10 +248,20 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError(_sentences(error)) from None
 
 
+def without_password(url: str) -> str:
+    """A URL that may be shown."""
+    return re.sub(r"//[^@/]*@", "//...@", url)
+
+
 def _sentences(error: ValidationError) -> str:
     lines = []
     for item in error.errors():
         name = ".".join(str(part) for part in item["loc"]).upper()
-        what = str(item["msg"]).removeprefix("Value error, ")
+        what = str(item["msg"])
+        if what.startswith("Value error, "):
+            what = what.removeprefix("Value error, ")
+        elif name:
+            fallback = Settings.model_fields[name.lower()].default
+            what = f"is {item['input']!r}, which won't do ({what.lower()}): the default is {fallback!r}"
         lines.append(f"{name} {what}".strip())
     return "\n".join(lines)

@@ -3,8 +3,10 @@
 import asyncio
 import ipaddress
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from crm.prompt import PromptError, check_template
 from engine.settings import Settings
 from launcher.errors import LaunchError
 from launcher.plan import plan_for
@@ -42,14 +44,32 @@ def check_consistent(settings: Settings) -> None:
         )
 
 
-def check_signed(settings: Settings) -> None:
-    """Whoever can send webhooks from elsewhere must sign them: else anybody could ring as any caller."""
+def check_words(settings: Settings) -> None:
+    """The greeting can be said, and tapes can be written, before anybody calls."""
+    try:
+        check_template(settings.greeting)
+    except PromptError as error:
+        raise LaunchError(str(error)) from None
+    if settings.tape_dir:
+        try:
+            Path(settings.tape_dir).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = f"TAPE_DIR {settings.tape_dir!r} can't be made ({error.strerror}): name another directory."
+            raise LaunchError(why) from None
+
+
+def check_signed(settings: Settings, *, anywhere: bool = False) -> None:
+    """Whoever can send webhooks from elsewhere must sign them: else anybody could ring as any caller.
+
+    `anywhere`: what listens is not ours to say (`serve run`), so it counts as reached from elsewhere.
+    """
     if settings.twilio_auth_token or settings.allow_unsigned:
         return
     base = settings.base_url
     reached = [
         *([f"BASE_URL is {base}"] if base and not _is_loopback(urlsplit(base).hostname or "") else []),
-        *([f"HOST is {settings.host}"] if not _is_loopback(settings.host) else []),
+        *([f"HOST is {settings.host}"] if not anywhere and not _is_loopback(settings.host) else []),
+        *(["`serve run` listens where Serve's own options say, not at HOST and PORT,"] if anywhere else []),
     ]
     if reached:
         raise LaunchError(
@@ -112,6 +132,7 @@ def check_before_start(settings: Settings) -> None:
     """All checks that need nothing started. Raises the first `LaunchError`."""
     check_python()
     check_signed(settings)
+    check_words(settings)
     check_consistent(settings)
     check_port(settings)
     asyncio.run(_check_servers(settings))

@@ -85,9 +85,10 @@ class ChildProcess:
         process = self._running()
         deadline = time.monotonic() + timeout_s
         while True:
+            code = process.poll()  # before the look, which may be for the end
             if (found := look()) is not None:
                 return found
-            if (code := process.poll()) is not None:
+            if code is not None:
                 raise LaunchError(f"{self.name} ended at its start (exit code {code}): {self.last_words()}")
             if time.monotonic() >= deadline:
                 raise LaunchError(f"{self.name} was not ready after {timeout_s:g} s: see {self.log}.")

@@ -13,6 +13,8 @@ GIVEN = {
     "REDIS_URL": "redis://127.0.0.1/0",
     "DEEPGRAM_API_KEY": "key",
     "OPENAI_API_KEY": "key",
+    "TWILIO_ACCOUNT_SID": "AC1",
+    "TWILIO_AUTH_TOKEN": "token",
     "RAY_AUTH_MODE": "token",
 }
 
@@ -55,8 +57,9 @@ def test_shorter_calls_need_less_of_ray(given: pytest.MonkeyPatch) -> None:
     assert serve_app.app is not None
 
 
-def test_webhooks_from_outside_are_not_taken_unchecked(given: pytest.MonkeyPatch) -> None:
-    given.setenv("BASE_URL", "https://voice.example.com")
+def test_webhooks_are_not_taken_unchecked_wherever_serve_listens(given: pytest.MonkeyPatch) -> None:
+    given.delenv("TWILIO_ACCOUNT_SID")
+    given.delenv("TWILIO_AUTH_TOKEN")
     assert "TWILIO_AUTH_TOKEN is not set" in refusal()
     given.setenv("ALLOW_UNSIGNED", "1")
     assert serve_app.app is not None
@@ -65,8 +68,12 @@ def test_webhooks_from_outside_are_not_taken_unchecked(given: pytest.MonkeyPatch
 def test_what_is_wrong_with_settings_and_cluster_is_told_at_once(given: pytest.MonkeyPatch) -> None:
     given.delenv("RAY_AUTH_MODE")
     given.delenv("REDIS_URL")
-    given.setenv("HOST", "0.0.0.0")
+    given.delenv("TWILIO_ACCOUNT_SID")
+    given.delenv("TWILIO_AUTH_TOKEN")
+    given.setenv("GREETING", "Hi {nmae}")
     said = refusal()
-    assert all(part in said for part in ("export RAY_AUTH_MODE=token", "set REDIS_URL", "ALLOW_UNSIGNED=1"))
+    assert all(
+        part in said for part in ("export RAY_AUTH_MODE=token", "set REDIS_URL", "ALLOW_UNSIGNED=1", "{nmae}")
+    )
     given.setenv("PORT", "eighty")
     assert "PORT" in refusal()

@@ -112,3 +112,28 @@ def test_noises_are_split_and_lower_case(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().port = 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("DEEPGRAM_BASE_URL", "banana", "http://127.0.0.1:9001"),
+        ("OPENAI_BASE_URL", "banana", "http://127.0.0.1:9001"),
+        ("NHTSA_BASE_URL", "x", "http://127.0.0.1:9001"),
+        ("DATABASE_URL", "banana", "postgresql://"),
+        ("REDIS_URL", "banana", "redis://"),
+        ("TIMEZONE", "Mars/One", "America/Chicago"),
+        ("FALLBACK_NUMBER", "abc", "+13125550100"),
+        ("TRANSFER_NUMBER", "12", "+13125550100"),
+        ("TTS_MODEL", " ", "name a model"),
+        ("PORT", "eighty", "the default is 8000"),
+    ],
+)
+def test_a_setting_that_will_not_do_names_itself_and_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, remedy: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refused:
+        load_settings(_env_file=None)
+    assert str(refused.value).startswith(name)
+    assert remedy in str(refused.value)

@@ -9,6 +9,7 @@ import redis
 from engine.callrows import FinalizeCall, Leg, LogEvent, LogMetric, LogTranscript
 from engine.clock import now, run_virtual
 from engine.messages import DtmfPressed
+from engine.vendors.deepgram import Heard
 from tests.virtual.rig import Rig, Tools, new_settings, with_rig
 
 SLOTS = {"user": "friday", "answer": {"say": "Let me look.", "calls": [{"name": "get_slots"}]}}
@@ -290,3 +291,29 @@ def test_a_turn_whose_reply_was_interrupted_has_its_latencies_too(redis_url: str
 
     slow = {"user": "story", "answer": {**LONG["answer"], "gap_s": 0.3}}
     play(story, redis_url, slow, {"user": "stop", "answer": {"say": "All right."}})
+
+
+def test_the_model_is_cancelled_by_the_interim_that_interrupts(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("Tell me a story")
+        await rig.hears("Once there")
+        rig.mouth._tell(Heard("No stop it", False, False, False, 0.0))  # and the utterance is not over
+        await rig.until(lambda: bool(rig.ear.clears))
+        assert rig.brain.cancelled == 1
+
+    slow = {"user": "story", "answer": {**LONG["answer"], "gap_s": 0.3}}
+    play(story, redis_url, slow)
+
+
+def test_the_model_is_not_asked_before_it_is_known_what_was_heard(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("Tell me a story")
+        await rig.hears("Once there")
+        rig.mouth._tell(Heard("No stop it", False, False, False, 0.0))
+        rig.mouth._tell(Heard("No stop it now", True, True, False, 0.0))  # in the same breath
+        await rig.hears("All right.")
+        assert "start" not in last_assistant(rig)
+
+    play(story, redis_url, LONG, {"user": "stop", "answer": {"say": "All right."}})

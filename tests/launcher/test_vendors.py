@@ -20,7 +20,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_a_stand_in_that_was_killed_is_started_again_on_its_port(tmp_path: Path) -> None:
-    given = Settings(_env_file=None, deepgram_api_key="k", database_url="postgresql://x", redis_url="redis://x")  # type: ignore[call-arg]
+    given = Settings(
+        _env_file=None, deepgram_api_key="k", database_url="postgresql://x", redis_url="redis://x"
+    )  # type: ignore[call-arg]
     with Stage(given, tmp_path, tmp_path, prepare=False) as stage:
         address = stage.settings().openai_base_url
         [killed] = stage.pids.values()

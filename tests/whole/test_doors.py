@@ -194,4 +194,7 @@ async def test_health_is_told_part_by_part(bench: Bench) -> None:
 
     assert (alive.status_code, alive.text) == (200, "ok")
     assert ready.status_code == 200
-    assert ready.json() == {"ready": True, "parts": {"redis": "ok", "postgres": "ok", "hosts": "ok", "tools": "ok"}}
+    assert ready.json() == {
+        "ready": True,
+        "parts": {"redis": "ok", "postgres": "ok", "hosts": "ok", "tools": "ok"},
+    }

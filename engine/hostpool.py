@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from engine.actor import Actor, Ref
 from engine.clock import outside
 from engine.host import WARM_LIMIT_S, HostLost
-from engine.link import Far, Frame, LinkEnd, RayLink, Remote
+from engine.link import Channel, Far, Frame, LinkEnd, RayLink, Remote
 from engine.messages import Down, Start, Tick
 from engine.telemetry import count
 
@@ -118,14 +118,17 @@ class HostPool(Actor):
         call = start.info.call
         self.cancel(host.timer)
         host.lost[call] = lost
-        host.end.open(call, start.stream, receive)
+        channel = host.end.open(call, start.stream, receive)
         host.end.announce(Frame(call, start.stream, 0, 0, "host", start))
         self._keep_a_spare()
-        return HostPlacement(Far(host.end, call, "call"), host.pid, lambda: self._leave(host, call))
+        far = Far(host.end, call, "call", channel)
+        return HostPlacement(far, host.pid, lambda: self._leave(host, channel))
 
-    def _leave(self, host: _Host, call: str) -> None:
-        host.end.close(call)
-        if host.lost.pop(call, None) is not None and not host.lost:
+    def _leave(self, host: _Host, channel: Channel) -> None:
+        if not host.end.is_open(channel):
+            return  # left already, or the call has come here again in a new stream
+        host.end.close(channel.call)
+        if host.lost.pop(channel.call, None) is not None and not host.lost:
             self._watch_empty(host)
 
     async def _roomy(self) -> _Host:

@@ -149,6 +149,11 @@ class LinkEnd:
         self._channels[call] = (channel, receive)
         return channel
 
+    def is_open(self, channel: Channel) -> bool:
+        """Whether this is its call's channel still: a call that goes on in a new stream has opened another."""
+        current = self._channels.get(channel.call)
+        return current is not None and current[0] is channel
+
     def close(self, call: str) -> None:
         """Forgets a call; what it has already sent still leaves with the next batch. Safe to run twice."""
         self._channels.pop(call, None)
@@ -222,15 +227,17 @@ class LinkEnd:
 
 
 class Far:
-    """A Ref to an actor at the other end of a link."""
+    """A Ref to an actor at the other end of a link; bound to a `channel`, it tells nobody once that is closed."""
 
-    def __init__(self, end: LinkEnd, call: str, to: str) -> None:
+    def __init__(self, end: LinkEnd, call: str, to: str, channel: Channel | None = None) -> None:
         self._end = end
         self._call = call
         self._to = to
+        self._channel = channel
 
     def tell(self, message: Any) -> None:
-        self._end.tell(self._call, self._to, message)
+        if self._channel is None or self._end.is_open(self._channel):
+            self._end.tell(self._call, self._to, message)
 
 
 class Unknown(Exception):

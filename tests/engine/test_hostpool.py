@@ -10,7 +10,7 @@ from engine.actor import Actor, Ref, spawn
 from engine.clock import run_virtual
 from engine.host import CallHost, CallRuntime, HostLost
 from engine.hostpool import CLOSE_ALL_LIMIT_S, EMPTY_LIMIT_S, HostPlacement, HostPool
-from engine.messages import Attach, CallInfo, Start
+from engine.messages import Attach, CallInfo, Start, Tick
 
 
 class Call(Actor):
@@ -220,3 +220,20 @@ def test_a_host_that_does_not_get_warm_is_killed_and_another_is_made(
 
     played(story, cold=2)
     assert "no CallHost could be made" in caplog.text
+
+
+def test_an_old_stream_that_leaves_late_does_not_harm_its_calls_new_one_on_the_same_host() -> None:
+    async def story(replica: Replica) -> None:
+        old = await replica.place("CA1")
+        new = await replica.place("CA1")
+        assert old.pid == new.pid
+        old.call.tell(Tick("meant for the old one"))
+        old.leave()
+        await asyncio.sleep(1)
+        [process] = [process for process in replica.processes if id(process) == new.pid]
+        assert not process.calls[-1].over  # it fails at whatever it is told
+        new.call.tell(Tick("meant for the new one"))
+        await asyncio.sleep(1)
+        assert process.calls[-1].over
+
+    played(story, 4)

@@ -236,10 +236,10 @@ class PlaybackLedger:
     def _behind_ms(self, now_s: float) -> float:
         """By how much the lead has shrunk since there was room for a chunk; negative: there is none yet.
 
-        Within half a millisecond counts as room: a timer may ring early by a rounding error.
+        Within a hundredth counts as room: a timer may ring early by a rounding error, far less than a sample.
         """
         behind_ms = self._lead_ms - self._chunk_ms - self._ahead_ms(now_s)
-        return 0.0 if -0.5 < behind_ms < 0 else behind_ms
+        return 0.0 if -0.01 < behind_ms < 0 else behind_ms
 
     def _new_burst(self, now_s: float) -> None:
         for line in [line for _, line in self._unplayed] + list(self._order)[:1]:

@@ -11,8 +11,15 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 import redis
+from hypothesis import settings
 
 from launcher.services import Services
+
+# A run tells whether a change broke something, so it tries the same examples each time; the search for new ones is
+# `pytest --hypothesis-profile=explore`. Other work on the machine is no failure: no deadlines.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=3000, print_blob=True)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

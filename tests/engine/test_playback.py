@@ -341,6 +341,17 @@ def test_the_lead_is_sent_at_once_and_kept() -> None:
         assert audio.bytes_of(180) <= bench.twilio.waiting <= audio.bytes_of(300)
 
 
+def test_a_chunk_is_not_sent_three_samples_before_there_is_room_for_it() -> None:
+    ledger = PlaybackLedger(60, WALL)
+    ledger.expect(1, 0, "text")
+    ledger.add(1, 0, bytes(1600))
+    assert [len(step.payload) for step in ledger.due(0.0) if isinstance(step, SendAudio)] == [160] * 3
+    room_s = ledger.next_s(0.0)
+    assert room_s is not None
+    assert ledger.due(room_s - 3 / RATE) == []
+    assert ledger.due(room_s - 1e-9) != []
+
+
 def test_a_sentence_without_audio_is_played_at_once() -> None:
     bench = bench_of(0)
     assert [change.state for change in bench.sentences[0].told] == [Playback.PLAYED]

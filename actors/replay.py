@@ -4,7 +4,8 @@
 
 One cursor goes through the tape's lines, each at its time. What came from outside (from the media plane, from tools,
 from the model, from Redis) is told again; what the call itself did (what it told, what it asked the model, its own
-timers and its Llm's sentences) is waited for, and must be the same, in the same order.
+timers and its Llm's sentences) is waited for, and must be the same. What it tells itself reaches its mailbox when the
+cursor comes to it: which of two messages came first by a hair was chance, and only the tape knows.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import Any
 import msgspec
 
 from actors.call import CallActor, CallPorts
-from engine.actor import Ref, spawn
+from engine.actor import spawn
 from engine.calllog import CallLog
 from engine.callrows import Entry
 from engine.clock import now
@@ -74,6 +75,49 @@ class _Quiet(CallLog):
 
     def write(self, entry: Entry) -> None:
         pass
+
+
+class _Gate:
+    """Holds what a CallActor and its Llm tell the CallActor until the cursor comes to it."""
+
+    def __init__(self, actor: CallActor) -> None:
+        self._tell = actor.tell
+        self._held: list[Message] = []
+        self._some = asyncio.Event()
+        self._closed = False
+        actor.tell = self.tell  # type: ignore[method-assign]
+
+    def tell(self, message: Any) -> None:
+        if isinstance(message, _OWN):
+            if not self._closed:
+                self._held.append(message)
+                self._some.set()
+            return
+        self._closed = self._closed or not isinstance(message, Message)  # told to stop: the rest is not read
+        self._tell(message)
+
+    async def passes(self, taped: Message) -> Message | None:
+        """Lets through what the tape has next, within the grace; else None, or what came in its place."""
+        try:
+            async with asyncio.timeout(GRACE_S):
+                while (message := self._next(taped)) is None:
+                    self._some.clear()
+                    await self._some.wait()
+        except TimeoutError:
+            return None
+        if _same(taped, message):
+            self._held.remove(message)
+            self._tell(message)
+        return message
+
+    def _next(self, taped: Message) -> Message | None:
+        """Llm's messages have an order; a timer that rang and was then cancelled stays here for ever."""
+        if isinstance(taped, Tick):
+            return next((held for held in self._held if held == taped), None)
+        return next((held for held in self._held if not isinstance(held, Tick)), None)
+
+    def left(self) -> list[str]:
+        return [f"in call: {held}" for held in self._held if not isinstance(held, Tick)]
 
 
 @dataclass
@@ -157,14 +201,15 @@ async def replay(lines: list[TapeLine], actor_class: type[CallActor] = CallActor
     settings = Settings(_env_file=None, **taped.values)  # type: ignore[call-arg]
     actor = actor_class(start, ports, settings)
     actor.observe = lambda message: seen.note("in", "call", message)
+    gate = _Gate(actor)
     spawn(actor, "replayed")
     try:
-        return await _follow(lines, actor, model, seen)
+        return await _follow(lines, gate, model, seen)
     finally:
         await actor.kill()
 
 
-async def _follow(lines: list[TapeLine], actor: Ref, model: _TapeModel, seen: _Seen) -> Difference | None:
+async def _follow(lines: list[TapeLine], gate: _Gate, model: _TapeModel, seen: _Seen) -> Difference | None:
     began = now()
     for number, line in enumerate(lines, 1):
         await asyncio.sleep(max(0.0, began + line.t - now()))
@@ -174,12 +219,16 @@ async def _follow(lines: list[TapeLine], actor: Ref, model: _TapeModel, seen: _S
         if line.dir == "model" and isinstance(message, ModelDelta | ModelDone):
             model.queue(message.request).put_nowait(message)
             continue
-        if line.dir == "in" and not isinstance(message, _OWN):
-            actor.tell(message)
+        if isinstance(message, _OWN):
+            own = await gate.passes(message)
+            if not _same(message, own):
+                return Difference(number, line.t, f"{line.dir} {line.peer}: {message}", str(own))
+        elif line.dir == "in":
+            gate.tell(message)
         got = await _comes(seen, line)
         if not _same(message, got):
             return Difference(number, line.t, f"{line.dir} {line.peer}: {message}", str(got))
-    left = seen.left()
+    left = seen.left() + gate.left()
     return Difference(len(lines), lines[-1].t, "nothing more", left[0]) if left else None
 
 

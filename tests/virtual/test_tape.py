@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from actors.call import CallActor
-from actors.replay import Difference, replay
 from actors.speaking import Speaking
 from actors.taping import make_taped_call
-from engine.clock import run_virtual
 from engine.history import Cause
-from engine.messages import Hush
+from engine.messages import Interim, Tick
 from engine.tape import TapeLine, read_tape
+from tests.virtual.replays import NoHush, again
 from tests.virtual.rig import CALL, Rig
 from tests.virtual.test_conversation import BYE, LONG, OFFER, SLOTS, play
 
@@ -49,10 +48,6 @@ def tape(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> lis
     return read_tape(tmp_path / f"{CALL}.jsonl")
 
 
-def again(tape: list[TapeLine], actor_class: type[CallActor] = CallActor) -> Difference | None:
-    return run_virtual(replay(tape, actor_class))
-
-
 def test_a_replay_tells_the_same_messages_and_takes_a_hundredth_of_the_time(tape: list[TapeLine]) -> None:
     began = time.perf_counter()
     assert again(tape) is None
@@ -62,21 +57,26 @@ def test_a_replay_tells_the_same_messages_and_takes_a_hundredth_of_the_time(tape
     assert call_s / took > 10
 
 
-class _NoHush(CallActor):
-    async def started(self) -> None:
-        await super().started()
-        media = self._ports.media
+def test_a_timer_that_rang_late_on_a_busy_machine_rings_late_in_the_replay_too(tape: list[TapeLine]) -> None:
+    place = next(n for n, line in enumerate(tape) if line.message == Tick("unattached"))
+    later = next(n for n in range(place, len(tape)) if isinstance(tape[n].message, Interim))
+    late = TapeLine(tape[later].t, "in", "call", Tick("unattached"))
+    busy = [*tape[:place], *tape[place + 1 : later + 1], late, *tape[later + 1 :]]
+    assert tape[later].t - tape[place].t > 0.001
+    assert again(busy) is None
 
-        class Deaf:
-            def tell(self, message: Any) -> None:
-                if not isinstance(message, Hush):
-                    media.tell(message)
 
-        object.__setattr__(self._ports, "media", Deaf())
+def test_a_tape_notices_a_timer_that_does_not_ring(
+    tape: list[TapeLine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.call.ATTACHED_LIMIT_S", 3600.0)
+    difference = again(tape)
+    assert difference is not None
+    assert "unattached" in difference.expected
 
 
 def test_a_tape_notices_that_hush_is_gone(tape: list[TapeLine]) -> None:
-    difference = again(tape, _NoHush)
+    difference = again(tape, NoHush)
     assert difference is not None
     assert "Hush" in difference.expected
 

@@ -22,6 +22,8 @@ from engine.vendors.deepgram import GapHeard, Heard, ListenSocket, VendorLost, V
 
 KEPT_BYTES = audio.bytes_of(10_000)  # audio kept while the socket is away
 KEEP_ALIVE_S = 4.0  # Deepgram closes a socket that is silent for 10 s
+SEND_LIMIT_S = 5.0  # a socket that takes nothing for this long is dead
+LOOK_S = 1.0  # how often the socket is looked after
 STALE_S = 2.0  # words that nothing has ended for this long: ask for what is buffered
 FINALIZE_LIMIT_S = 1.0  # ... and don't wait for the answer longer than this
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
@@ -39,7 +41,8 @@ class SttActor(Actor):
         self._utterances = Utterances()
         self._audio: deque[bytes] = deque()
         self._audio_bytes = 0
-        self._more = asyncio.Event()
+        self._more: asyncio.Future[None] | None = None  # while the sender waits for audio
+        self._sending_s: float | None = None
         self._socket: ListenSocket | None = None
         self._sent_bytes = 0
         self._sent_s = 0.0
@@ -51,10 +54,15 @@ class SttActor(Actor):
         self.work(self._connection(), "listen")
         self.after(STALE_S / 4, Tick("watch"))
 
+    def tell(self, message: Any) -> None:
+        """See `Ref.tell`. Audio has a queue of its own, which is bounded in milliseconds, and no other's order to keep."""
+        if not isinstance(message, CallerAudio):
+            super().tell(message)
+        elif not self.over:
+            self._queue(message.payload)
+
     async def receive(self, message: Any) -> None:
         match message:
-            case CallerAudio(payload):
-                self._queue(payload)
             case Heard():
                 self._heard(message)
             case VoiceBegan():
@@ -85,7 +93,9 @@ class SttActor(Actor):
         self._audio.append(payload)
         self._audio_bytes += len(payload)
         self._trim()
-        self._more.set()
+        if self._more is not None:
+            self._more.set_result(None)
+            self._more = None
 
     def _trim(self) -> None:
         while self._audio_bytes > KEPT_BYTES:
@@ -99,9 +109,10 @@ class SttActor(Actor):
             await socket.open()
             self._socket = socket
             self.tell(Tick("connected"))
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._send(socket))
-                both.create_task(self._read(socket))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._send(socket))
+                tasks.create_task(self._read(socket))
+                tasks.create_task(self._look_after(socket))
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
@@ -109,20 +120,21 @@ class SttActor(Actor):
             await socket.close()
 
     async def _send(self, socket: ListenSocket) -> None:
+        """50 times a second, so without timers: `_look_after` has them."""
         self._sent_bytes = 0
+        loop = asyncio.get_running_loop()
         while True:
-            if not self._audio:
-                self._more.clear()
+            while not self._audio:
+                self._more = loop.create_future()
                 try:
-                    async with asyncio.timeout(KEEP_ALIVE_S):
-                        await self._more.wait()
-                except TimeoutError:
-                    await socket.keep_alive()
-                    continue
+                    await self._more
+                finally:
+                    self._more = None
             frames = list(self._audio)
             payload = b"".join(frames)
             self._audio.clear()
             self._audio_bytes = 0
+            self._sending_s = self._sent_s = loop.time()
             try:
                 await socket.send(payload)
             except BaseException:
@@ -130,8 +142,21 @@ class SttActor(Actor):
                 self._audio_bytes += len(payload)
                 self._trim()
                 raise
+            finally:
+                self._sending_s = None
             self._sent_bytes += len(payload)
-            self._sent_s = now()
+
+    async def _look_after(self, socket: ListenSocket) -> None:
+        """Finds a socket that takes nothing, and keeps one open to which nothing is sent."""
+        kept_s = now()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if self._sending_s is not None:
+                if now() - self._sending_s > SEND_LIMIT_S:
+                    raise VendorLost(f"Deepgram took nothing for {SEND_LIMIT_S:g} s")
+            elif now() - max(self._sent_s, kept_s) >= KEEP_ALIVE_S:
+                await socket.keep_alive()
+                kept_s = now()
 
     async def _read(self, socket: ListenSocket) -> None:
         async for event in socket.events():

@@ -14,6 +14,7 @@ a link. Timers are messages to oneself. A parent supervises: when a child fails,
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -45,7 +46,8 @@ class Actor:
     name = "actor"
 
     def __init__(self) -> None:
-        self._mailbox: asyncio.Queue[Any] = asyncio.Queue(MAILBOX_LIMIT)
+        self._mailbox: deque[Any] = deque()
+        self._some: asyncio.Future[None] | None = None  # while the mailbox is empty
         self._task: asyncio.Task[None] | None = None
         self._parent: Ref | None = None
         self._children: dict[str, Actor] = {}
@@ -117,9 +119,12 @@ class Actor:
         """See `Ref.tell`."""
         if self._over:
             return
-        try:
-            self._mailbox.put_nowait(message)
-        except asyncio.QueueFull:
+        if len(self._mailbox) < MAILBOX_LIMIT:
+            self._mailbox.append(message)
+            if self._some is not None:
+                self._some.set_result(None)
+                self._some = None
+        else:
             log.error(
                 "%s: mailbox is full (%d messages): the actor hangs and is ended", self.name, MAILBOX_LIMIT
             )
@@ -158,13 +163,14 @@ class Actor:
     def _start(self, name: str, parent: Ref | None) -> None:
         self.name = name
         self._parent = parent
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=name)
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run(), name=name)
 
     async def _run(self) -> None:
         reason = ""
         try:
             await self.started()
-            while (message := await self._mailbox.get()) is not _STOP:
+            while (message := await self._next_message()) is not _STOP:
                 if self.observe is not None:
                     self.observe(message)
                 await self.receive(message)
@@ -172,7 +178,7 @@ class Actor:
             log.error("%s failed", self.name, exc_info=True)
             reason = _reason(error)
         except asyncio.CancelledError:
-            if not self._mailbox.full():
+            if len(self._mailbox) < MAILBOX_LIMIT:
                 raise
             reason = f"mailbox full: {MAILBOX_LIMIT} messages were not read"
         finally:
@@ -180,6 +186,16 @@ class Actor:
             await self._wind_up()
             if reason and self._parent is not None:
                 self._parent.tell(Down(self.name, reason))
+
+    async def _next_message(self) -> Any:
+        """An `asyncio.Queue` asks for the running loop at each empty look, a system call in Python 3.11."""
+        while not self._mailbox:
+            self._some = self._loop.create_future()
+            try:
+                await self._some
+            finally:
+                self._some = None
+        return self._mailbox.popleft()
 
     async def _wind_up(self) -> None:
         for timer in self._timers:

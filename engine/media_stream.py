@@ -21,6 +21,7 @@ log = logging.getLogger("engine.media_stream")
 START_LIMIT_S = 5.0
 STREAM_END_LIMIT_S = 30.0
 QUIET_LIMIT_S = 10.0
+_LOOKS = 4  # for silence, in that time
 CLOSE_LIMIT_S = 2.0
 CLOSE_NORMAL, CLOSE_POLICY = 1000, 1008
 
@@ -143,19 +144,22 @@ async def _relay(websocket: WebSocket, reader: StreamReader, stream: StreamRef) 
     Twilio sends 50 frames a second, silence included: a socket that says nothing for `QUIET_LIMIT_S` is half open.
     """
     try:
-        async with asyncio.timeout(QUIET_LIMIT_S) as quiet:
-            loop = asyncio.get_running_loop()
-            while True:
-                event = reader.receive(await _read(websocket))
-                quiet.reschedule(loop.time() + QUIET_LIMIT_S)
-                if isinstance(event, Media):
-                    stream.audio.tell(CallerAudio(event.payload))
-                elif isinstance(event, Mark):
-                    stream.tell(MarkEchoed(event.name))
-                elif isinstance(event, Dtmf):
-                    stream.tell(DtmfPressed(0, event.digit))
-                elif isinstance(event, Stop):
-                    return "stop"
+        async with asyncio.timeout(None) as quiet:
+            silence = _Silence(quiet)
+            try:
+                while True:
+                    event = reader.receive(await _read(websocket))
+                    silence.broken = True
+                    if isinstance(event, Media):
+                        stream.audio.tell(CallerAudio(event.payload))
+                    elif isinstance(event, Mark):
+                        stream.tell(MarkEchoed(event.name))
+                    elif isinstance(event, Dtmf):
+                        stream.tell(DtmfPressed(0, event.digit))
+                    elif isinstance(event, Stop):
+                        return "stop"
+            finally:
+                silence.over()
     except WebSocketDisconnect:
         return "dropped"
     except StreamRefused as refused:
@@ -165,6 +169,32 @@ async def _relay(websocket: WebSocket, reader: StreamReader, stream: StreamRef) 
         count("streams_fell_silent")
         log.warning("stream closed: Twilio sent nothing for %g s", QUIET_LIMIT_S)
         return "dropped"
+
+
+class _Silence:
+    """Ends a wait when nothing came for `QUIET_LIMIT_S`, or up to a quarter longer.
+
+    Looks now and then: to move a deadline with each frame costs more than the frame.
+    """
+
+    def __init__(self, wait: asyncio.Timeout) -> None:
+        self.broken = False
+        self._wait = wait
+        self._loop = asyncio.get_running_loop()
+        self._looks = 0  # since it was broken
+        self._timer = self._loop.call_later(QUIET_LIMIT_S / _LOOKS, self._look)
+
+    def _look(self) -> None:
+        self._looks = 0 if self.broken else self._looks + 1
+        self.broken = False
+        if self._looks < _LOOKS:
+            self._timer = self._loop.call_later(QUIET_LIMIT_S / _LOOKS, self._look)
+        else:
+            self._wait.reschedule(self._loop.time())
+
+    def over(self) -> None:
+        """No wait any more."""
+        self._timer.cancel()
 
 
 async def _read(websocket: WebSocket) -> str | bytes:

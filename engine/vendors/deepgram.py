@@ -117,7 +117,7 @@ class _Socket:
             async with asyncio.timeout(SEND_LIMIT_S):
                 await sending
         except (TimeoutError, OSError, ConnectionClosed) as error:
-            raise VendorLost(f"Deepgram took nothing: {type(error).__name__} {error}") from error
+            raise _took_nothing(error) from error
 
     async def _messages(self) -> AsyncIterator[Any]:
         try:
@@ -149,9 +149,14 @@ class ListenSocket(_Socket):
         )
 
     async def send(self, payload: bytes) -> None:
-        """mu-law, not empty: an empty frame would close the stream. Raises `VendorLost`."""
-        if payload:
-            await self._do(self._socket.send_media(payload))
+        """mu-law, not empty: an empty frame would close the stream. Raises `VendorLost`.
+
+        Has no deadline: a timer for each frame costs more than the frame.
+        """
+        try:
+            await self._socket.send_media(payload)
+        except (OSError, ConnectionClosed) as error:
+            raise _took_nothing(error) from error
 
     async def keep_alive(self) -> None:
         """Holds the socket open while no audio flows. Raises `VendorLost`."""
@@ -235,6 +240,10 @@ class SpeakSocket(_Socket):
                 if kind == "Error":
                     raise VendorLost(f"Deepgram reports: {described or message!r}")
                 yield Warned(str(described or message))
+
+
+def _took_nothing(error: Exception) -> VendorLost:
+    return VendorLost(f"Deepgram took nothing: {type(error).__name__} {error}")
 
 
 def _refusal(error: ApiError) -> str:

@@ -39,6 +39,7 @@ class Line:
         self._on_hang_up = on_hang_up
         self._recording = recording
         self._hooks: list[FrameHook] = []
+        self._spoken_hooks: list[Callable[[float], None]] = []
         # What is left of a frame without these bytes is sound.
         self._inaudible = bytes(code for code in range(256) if abs(linear_of(code)) < quiet_below)
         self._mouth = bytearray()
@@ -119,6 +120,10 @@ class Line:
         """Calls `hook(frame, at)` with every 20 ms that the caller hears, silence included."""
         self._hooks.append(hook)
 
+    def on_spoken(self, hook: Callable[[float], None]) -> None:
+        """Calls `hook(at)` for every 20 ms of the caller's speech, as it is handed to the stream."""
+        self._spoken_hooks.append(hook)
+
     # ---------------------------------------------------------------- what the call does
 
     async def tick_on(self) -> None:
@@ -144,6 +149,8 @@ class Line:
         if speaking:
             self._said += min(FRAME_BYTES, len(self._mouth))
             del self._mouth[:FRAME_BYTES]
+            for spoken in self._spoken_hooks:
+                spoken(time.monotonic())
         leg = self.leg
         agent = leg.step(caller) if leg is not None and leg.is_open else None
         if self._recording is not None:

@@ -249,8 +249,32 @@ async def test_an_older_epoch_is_not_obeyed() -> None:
 # ---------------------------------------------------------------- the socket
 
 
+async def test_a_socket_that_takes_nothing_is_given_up_and_its_audio_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stt, "SEND_LIMIT_S", 0.2)
+    monkeypatch.setattr(stt, "LOOK_S", 0.02)
+    monkeypatch.setattr(stt, "BACK_OFF_S", (0.02,))
+    send, hung = ListenSocket.send, []
+
+    async def hangs_once(self: ListenSocket, payload: bytes) -> None:
+        if not hung:
+            hung.append(payload)
+            await asyncio.sleep(3600)
+        await send(self, payload)
+
+    monkeypatch.setattr(ListenSocket, "send", hangs_once)
+    async with line() as caller:
+        await caller.adopted()
+        await caller.connected()
+        caller.hears(mark_audio("Hello there.", 7, 0) + audio.silence(400))
+        assert "took nothing" in (await caller.call.next(SttLost)).why
+        assert (await caller.call.next(TurnEnded)).text == "Hello there."
+
+
 async def test_the_socket_is_kept_alive_while_no_audio_flows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stt, "KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr(stt, "LOOK_S", 0.02)
     async with line(marks_app(FAST, Limits(idle_s=0.8))) as caller:
         await caller.adopted()
         await caller.watch.until(lambda watch: watch.types("listen").count("KeepAlive") >= 25)

@@ -332,7 +332,6 @@ def test_an_actor_that_does_not_read_is_ended_and_its_parent_told(monkeypatch: p
 
     async def story() -> None:
         parent, child = Diary(), Diary({"hang": _hang})
-        parent._mailbox = asyncio.Queue(100)
         spawn(parent, "parent")
         parent.spawn(child, "child")
         child.tell("hang")

@@ -88,13 +88,13 @@ class Speech:
         }
 
     def _listen(self, params: ListenParams) -> MarksRecogniser:
-        return _NotedRecogniser(params.endpointing_ms, self.delays, self.told)
+        return NotedRecogniser(params.endpointing_ms, self.delays, self.told)
 
     def _voice(self, params: SpeakParams) -> MarksVoice:
-        return _NotedVoice(next(self._sources), self, params)
+        return NotedVoice(next(self._sources), self, params)
 
 
-class _NotedRecogniser(MarksRecogniser):
+class NotedRecogniser(MarksRecogniser):
     def __init__(self, endpointing_ms: int | None, delays: MarksDelays, told: list[Told]) -> None:
         super().__init__(endpointing_ms, delays)
         self._told = told
@@ -108,7 +108,7 @@ class _NotedRecogniser(MarksRecogniser):
         await super().open(note)
 
 
-class _NotedVoice(MarksVoice):
+class NotedVoice(MarksVoice):
     def __init__(self, source: int, speech: Speech, params: SpeakParams) -> None:
         super().__init__(source, speech.delays)
         self._of = source

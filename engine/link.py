@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import msgspec
 
 from engine.clock import now
-from engine.messages import AnyMessage, Attach, Start
+from engine.messages import AnyMessage, Attach, Final, Noted, SpeechStarted, Start, Took
 
 log = logging.getLogger("engine.link")
 
@@ -27,6 +27,9 @@ BEAT_S = 0.25
 MISSED_BEATS = 3
 PARK_S = 10.0  # a parked `collect` comes back by itself after this
 UNACKED_LIMIT = 2000  # messages of one call
+MAY_WAIT = (Took, Noted, SpeechStarted, Final)
+"""Nobody waits for these, nor for acknowledgements: they go with the next batch, which a heartbeat is too. A Ray call
+costs a hundred times what it carries."""
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True):
@@ -140,6 +143,7 @@ class LinkEnd:
         self._fresh: list[Frame] = []
         self._owed: dict[str, Ack] = {}
         self._hangs: Unacknowledged | None = None
+        self._urgent = False
         self._unknown = unknown
         self.wake: Callable[[], None] = lambda: None
 
@@ -176,7 +180,8 @@ class LinkEnd:
                 self._fresh.append(self._channels[call][0].send(to, message))
             except Unacknowledged as hangs:  # a Ref never raises: `take` does, and ends the link
                 self._hangs = self._hangs or hangs
-            self.wake()
+            if self._hangs or not isinstance(message, MAY_WAIT):
+                self._hurry()
 
     def announce(self, frame: Frame) -> None:
         """Sends a frame of no channel (`Start`): the receiver must bear getting it twice.
@@ -186,7 +191,16 @@ class LinkEnd:
         if isinstance(frame.message, Start) and frame.call in self._channels:
             self._channels[frame.call][0].open(frame.message.last_epoch + 1)
         self._fresh.append(frame)
+        self._hurry()
+
+    def _hurry(self) -> None:
+        self._urgent = True
         self.wake()
+
+    @property
+    def urgent(self) -> bool:
+        """Whether a batch is to be sent now."""
+        return self._urgent
 
     @property
     def pending(self) -> bool:
@@ -198,13 +212,14 @@ class LinkEnd:
         if self._hangs is not None:
             raise self._hangs
         batch = Batch(tuple(self._fresh), tuple(self._owed.values()))
-        self._fresh, self._owed = [], {}
+        self._fresh, self._owed, self._urgent = [], {}, False
         return batch
 
     def again(self) -> None:
         """An answer was lost: everything unacknowledged is to be sent again."""
         waiting = [frame for channel, _ in self._channels.values() for frame in channel.waiting()]
         self._fresh = waiting + [frame for frame in self._fresh if frame not in waiting]
+        self._urgent = self._urgent or bool(waiting)
 
     def apply(self, batch: Batch) -> None:
         """Takes in a batch: forgets what is acknowledged, hands on what is in order."""
@@ -317,7 +332,7 @@ class RayLink:
     def _took(self, answer: bytes) -> None:
         self._answered_s = now()
         self._end.apply(decode(answer))
-        if self._end.pending:
+        if self._end.urgent:
             self._awake.set()
 
     async def _watch(self) -> None:
@@ -362,7 +377,7 @@ class HostSide:
                     if mine != self._collecting:
                         return encode(Batch())
                     self._awake.clear()
-                    if self.end.pending:
+                    if self.end.urgent:
                         return encode(self.end.take())
                     await self._awake.wait()
         except TimeoutError:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine import link
 from engine.clock import now, run_virtual
 from engine.link import Batch, Channel, Far, Frame, HostSide, LinkEnd, RayLink, Unknown, decode, encode
-from engine.messages import Attach, CallInfo, Noted, Start, Took
+from engine.messages import Attach, CallInfo, Cancel, Noted, Start, SttBack, Took
 
 CALL = "CA1"
 
@@ -76,7 +76,7 @@ class Traffic:
         )
         if what == "tells":
             self.n += 1
-            self.tell(who, Noted(self.n))
+            self.tell(who, Cancel(self.n))
         elif what == "takes":
             self.flying.append((there, encode(here.take())))
         elif what == "again":
@@ -113,10 +113,10 @@ def test_each_message_arrives_in_order_once_and_a_new_epoch_discards_the_rest(
         rest = rest[len(mine) :]
     assert rest == []
     told_by_stream = [m for (who, _), messages in traffic.told.items() if who == "stream" for m in messages]
-    at_host = [message.n for _, message in traffic.ends.at_host]
+    at_host = [message.request for _, message in traffic.ends.at_host]
     assert at_host == sorted(set(at_host))
-    assert set(at_host) <= {message.n for message in told_by_stream}
-    last = [message.n for message in traffic.told.get(("stream", traffic.epoch), [])]
+    assert set(at_host) <= {message.request for message in told_by_stream}
+    last = [message.request for message in traffic.told.get(("stream", traffic.epoch), [])]
     assert at_host[len(at_host) - len(last) :] == last
 
 
@@ -125,22 +125,22 @@ def test_a_channel_hands_on_in_order_once(order: list[int], twice: list[int]) ->
     channel = Channel(CALL, "MZ1")
     handed: list[int] = []
     for n in [*order, *twice]:
-        handed += [frame.n for frame in channel.receive(Frame(CALL, "MZ1", 3, n, "media", Noted(n)))]
+        handed += [frame.n for frame in channel.receive(Frame(CALL, "MZ1", 3, n, "media", Cancel(n)))]
     assert handed == list(range(1, 9))
     assert channel.ack().n == 8
 
 
 def test_what_overtook_its_fellows_in_an_old_epoch_is_not_taken_for_the_new_ones() -> None:
     channel = Channel(CALL, "MZ1")
-    assert channel.receive(Frame(CALL, "MZ1", 1, 2, "media", Noted(12))) == []
+    assert channel.receive(Frame(CALL, "MZ1", 1, 2, "media", Cancel(12))) == []
     channel.open(2)
-    ready = channel.receive(Frame(CALL, "MZ1", 2, 1, "media", Noted(21)))
-    assert [frame.message for frame in ready] == [Noted(21)]
+    ready = channel.receive(Frame(CALL, "MZ1", 2, 1, "media", Cancel(21)))
+    assert [frame.message for frame in ready] == [Cancel(21)]
 
 
 def test_what_came_twice_is_not_kept() -> None:
     channel = Channel(CALL, "MZ1")
-    frame = Frame(CALL, "MZ1", 1, 1, "media", Noted(1))
+    frame = Frame(CALL, "MZ1", 1, 1, "media", Cancel(1))
     assert channel.receive(frame) == [frame]
     assert channel.receive(frame) == []
     assert channel._early == {}
@@ -157,10 +157,10 @@ def test_what_is_acknowledged_is_not_sent_again() -> None:
 def test_an_old_epochs_acknowledgement_proves_nothing() -> None:
     channel = Channel(CALL, "MZ1")
     channel.open(1)
-    channel.send("media", Noted(1))
+    channel.send("media", Cancel(1))
     old = Channel(CALL, "MZ1").ack()
     channel.open(2)
-    channel.send("media", Noted(2))
+    channel.send("media", Cancel(2))
     channel.acked(link.Ack(CALL, 1, 1))
     channel.acked(old)
     assert [frame.n for frame in channel.waiting()] == [1]
@@ -170,16 +170,16 @@ def test_too_much_that_is_not_acknowledged_is_an_error(monkeypatch: pytest.Monke
     monkeypatch.setattr(link, "UNACKED_LIMIT", 3)
     channel = Channel(CALL, "MZ1")
     for n in range(3):
-        channel.send("media", Noted(n))
+        channel.send("media", Cancel(n))
     with pytest.raises(link.Unacknowledged):
-        channel.send("media", Noted(4))
+        channel.send("media", Cancel(4))
 
 
 def test_a_frame_of_no_open_call_goes_to_whoever_takes_those() -> None:
     strange: list[Frame] = []
     end = LinkEnd(strange.append)
     start = Frame(CALL, "MZ1", 0, 0, "host", Start(CallInfo(CALL, "anonymous", "", False, 0.0), "MZ1", 0))
-    end.apply(Batch((start, Frame("CA9", "MZ9", 1, 4, "media", Noted(1)))))
+    end.apply(Batch((start, Frame("CA9", "MZ9", 1, 4, "media", Cancel(1)))))
     assert [frame.call for frame in strange] == [CALL, "CA9"]
     LinkEnd().apply(Batch((start,)))  # nobody takes them: nothing breaks
 
@@ -188,13 +188,13 @@ def test_a_closed_call_sends_what_it_told_and_hears_nothing_more() -> None:
     ends = Ends()
     ends.host.tell(CALL, "stream", Attach(1, 1, 0))
     far = Far(ends.host, CALL, "stream")
-    far.tell(Noted(7))
+    far.tell(Cancel(7))
     ends.host.close(CALL)
     ends.host.close(CALL)
-    far.tell(Noted(8))
+    far.tell(Cancel(8))
     ends.stream.apply(ends.host.take())
-    assert [message for _, message in ends.at_stream] == [Attach(1, 1, 0), Noted(7)]
-    ends.stream.tell(CALL, "call", Noted(9))
+    assert [message for _, message in ends.at_stream] == [Attach(1, 1, 0), Cancel(7)]
+    ends.stream.tell(CALL, "call", Cancel(9))
     ends.host.apply(ends.stream.take())
     assert ends.at_host == []
 
@@ -249,12 +249,12 @@ def test_deliver_answers_at_once_and_again_with_all_that_is_not_acknowledged() -
     async def story() -> None:
         side, end, heard = host_side()
         end.tell(CALL, "stream", Attach(1, 1, 0))
-        told = encode(Batch((Frame(CALL, "MZ1", 1, 1, "call", Took(1)),)))
+        told = encode(Batch((Frame(CALL, "MZ1", 1, 1, "call", SttBack(1)),)))
         lost = decode(await side.deliver(told, False))
         again = decode(await side.deliver(told, True))
         assert lost.frames == again.frames
         assert again.acks
-        assert heard == [Took(1)]
+        assert heard == [SttBack(1)]
         assert decode(await side.deliver(encode(Batch()), False)) == Batch()
 
     run_virtual(story())
@@ -321,12 +321,44 @@ def test_messages_cross_at_once_both_ways_and_a_quiet_link_lives() -> None:
         linked = Linked()
         await linked.attached()
         before = now()
-        linked.end.tell(CALL, "call", Took(1))
+        linked.end.tell(CALL, "call", SttBack(1))
         await asyncio.sleep(0.001)
-        assert linked.host.heard == [Took(1)]
+        assert linked.host.heard == [SttBack(1)]
         assert now() - before < 0.01
         await asyncio.sleep(60)
         assert linked.lost_at == []
+        await linked.close()
+
+    run_virtual(story())
+
+
+def test_what_nobody_waits_for_goes_with_the_next_batch_or_heartbeat_and_makes_no_call_of_its_own() -> None:
+    async def story() -> None:
+        linked = Linked()
+        await linked.attached()
+        await asyncio.sleep(link.BEAT_S * 2)
+        batches: list[Batch] = []
+        apply = linked.host.end.apply
+
+        def noted(batch: Batch) -> None:
+            batches.append(batch)
+            apply(batch)
+
+        linked.host.end.apply = noted  # type: ignore[method-assign]
+        for n in range(5):
+            linked.end.tell(CALL, "call", Took(n))
+            linked.host.end.tell(CALL, "media", Noted(n))
+            await asyncio.sleep(link.BEAT_S / 10)
+        await asyncio.sleep(link.BEAT_S * 2)
+        assert linked.host.heard == [Took(n) for n in range(5)]
+        assert linked.heard[1:] == [Noted(n) for n in range(5)]
+        assert sum(bool(batch.frames) for batch in batches) <= 2
+        assert len(batches) <= 4
+
+        linked.end.tell(CALL, "call", Took(6))
+        linked.end.tell(CALL, "call", SttBack(1))
+        await asyncio.sleep(0.001)
+        assert linked.host.heard[5:] == [Took(6), SttBack(1)]
         await linked.close()
 
     run_virtual(story())
@@ -418,14 +450,14 @@ def test_calls_without_an_outcome_lose_nothing_and_double_nothing(
         await linked.attached()
         linked.host.fate, linked.host.after = Unsteady(before), Unsteady(after)
         for n in range(1, 13):
-            linked.end.tell(CALL, "call", Took(n))
-            linked.host.end.tell(CALL, "stream", Noted(n))
+            linked.end.tell(CALL, "call", SttBack(n))
+            linked.host.end.tell(CALL, "stream", Cancel(n))
             await asyncio.sleep(pause_s)
         await asyncio.sleep(link.BEAT_S * 30)
         if linked.lost_at:  # too many in a row: the host counts as hung
             return False
-        assert linked.host.heard == [Took(n) for n in range(1, 13)]
-        assert linked.heard[1:] == [Noted(n) for n in range(1, 13)]
+        assert linked.host.heard == [SttBack(n) for n in range(1, 13)]
+        assert linked.heard[1:] == [Cancel(n) for n in range(1, 13)]
         await linked.close()
         return True
 
@@ -437,9 +469,9 @@ def test_an_answer_of_collect_that_was_lost_is_given_again_soon() -> None:
         linked = Linked()
         await linked.attached()
         linked.host.after = Unsteady([1])
-        linked.host.end.tell(CALL, "stream", Noted(1))
+        linked.host.end.tell(CALL, "stream", Cancel(1))
         await asyncio.sleep(link.BEAT_S * 4)
-        assert linked.heard[1:] == [Noted(1)]
+        assert linked.heard[1:] == [Cancel(1)]
         await linked.close()
 
     run_virtual(story())
@@ -458,14 +490,14 @@ def test_what_a_forgotten_collect_still_takes_is_given_again_soon() -> None:
 
         linked.host.fate = stays_parked
         linked.host.end.tell(
-            CALL, "stream", Noted(0)
+            CALL, "stream", Cancel(0)
         )  # brings the parked one home, so that a new one is made
         await asyncio.sleep(link.BEAT_S / 2)
-        linked.host.end.tell(CALL, "stream", Noted(1))
+        linked.host.end.tell(CALL, "stream", Cancel(1))
         assert decode(await forgotten[0]).frames  # gone with it
-        linked.heard.remove(Noted(0))
+        linked.heard.remove(Cancel(0))
         await asyncio.sleep(link.BEAT_S * 4)
-        assert linked.heard[1:] == [Noted(1)]
+        assert linked.heard[1:] == [Cancel(1)]
         await linked.close()
 
     run_virtual(story())
@@ -477,6 +509,6 @@ def test_closing_a_link_leaves_no_task_behind() -> None:
         await linked.attached()
         await linked.close()
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        linked.end.tell(CALL, "call", Took(1))  # nobody is woken, nothing breaks
+        linked.end.tell(CALL, "call", SttBack(1))  # nobody is woken, nothing breaks
 
     run_virtual(story())

@@ -3,14 +3,19 @@
 Facts: openai-python's source and OpenAI's docs (Streaming, Function calling). A stream that ends with neither
 `[DONE]` nor a finish_reason raises nothing, the last chunk has no choices, and only closing the stream (here by
 leaving `async with`, also when the task is cancelled) closes the connection at once.
+
+The SDK makes the request, keeps the connections and tells errors apart. Its models of messages and chunks are passed
+by: to fill them took most of a reply's CPU time, and we read five fields.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx2
+import msgspec
 import openai
 
 from engine.messages import ModelDelta, ModelDone, Respond, Usage
@@ -20,6 +25,56 @@ log = logging.getLogger("engine.vendors.openai")
 
 CONNECT_LIMIT_S = 2.0
 KEEP_ALIVE_S = 120.0  # the SDK's 5 s would make most turns of a call pay for a new connection
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Part(msgspec.Struct):
+    """A fragment of a tool call."""
+
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_Part] | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Cached(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Used(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Cached | None = None
+
+
+class _Error(msgspec.Struct):
+    message: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    """One event of a streamed chat completion (OpenAI, API reference: the chat completion chunk object)."""
+
+    model: str | None = None
+    choices: list[_Choice] | None = None
+    usage: _Used | None = None
+    error: _Error | str | None = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
 
 
 class ChatModel:
@@ -54,76 +109,89 @@ class ChatModel:
             yield _failed(ask, f"no whole reply within {self._settings.llm_reply_s:g} s")
         except openai.APIError as error:
             yield _failed(ask, f"{type(error).__name__}: {error.message}")
+        except httpx2.HTTPError as error:
+            yield _failed(ask, f"the stream broke off: {type(error).__name__} {error}")
+        except msgspec.DecodeError as error:
+            yield _failed(ask, f"the stream is not one of chat completion chunks: {error}")
 
     async def _pieces(self, ask: Respond) -> AsyncIterator[ModelDelta | ModelDone]:
         usage, finish, model = Usage(), "", ""
-        async with await self._open(ask) as stream:
-            async for chunk in stream:
+        async with contextlib.AsyncExitStack() as stack:
+            response = await self._open(ask, stack)
+            async for line in response.iter_lines():
+                data = line.removeprefix("data:").strip()
+                if (
+                    data == line or data == "[DONE]"
+                ):  # not data; what follows the end is read, to keep the connection
+                    continue
+                chunk = _decode(data)
+                if chunk.error is not None:
+                    yield _failed(
+                        ask, f"the model reports: {getattr(chunk.error, 'message', None) or chunk.error}"
+                    )
+                    return
                 model = chunk.model or model
                 if chunk.usage is not None:
                     usage = _usage(chunk.usage)
-                if not chunk.choices:
-                    continue
-                choice = chunk.choices[0]
-                finish = choice.finish_reason or finish
-                for piece in _deltas(ask.request, choice.delta):
-                    yield piece
+                for choice in (chunk.choices or ())[:1]:
+                    finish = choice.finish_reason or finish
+                    for piece in _deltas(ask.request, choice.delta or _Delta()):
+                        yield piece
         if finish:
             yield ModelDone(ask.request, finish, usage, model)
         else:
             yield _failed(ask, "the stream ended without a finish_reason")
 
-    async def _open(self, ask: Respond) -> Any:
+    async def _open(self, ask: Respond, stack: contextlib.AsyncExitStack) -> Any:
         try:
-            return await self._create(ask)
+            return await stack.enter_async_context(self._create(ask))
         except openai.NotFoundError:
             fallback = self._settings.llm_fallback_model
             if not fallback or fallback == self._model:
                 raise
             log.warning("model %s is not found; going on with %s", self._model, fallback)
             self._model = fallback
-            return await self._create(ask)
+            return await stack.enter_async_context(self._create(ask))
 
-    async def _create(self, ask: Respond) -> Any:
+    def _create(self, ask: Respond) -> Any:
         settings = self._settings
-        options: dict[str, Any] = {"messages": ask.messages}
+        body: dict[str, Any] = {
+            "messages": ask.messages
+        }  # as they are: the SDK walks through what it is given by name
         if ask.tools:
-            options["tools"] = ask.tools
+            body["tools"] = ask.tools
         if settings.llm_temperature is not None:
-            options["temperature"] = settings.llm_temperature
-        return await self._client.chat.completions.create(
+            body["temperature"] = settings.llm_temperature
+        return self._client.chat.completions.with_streaming_response.create(
             model=self._model,
+            messages=[],
             stream=True,
             stream_options={"include_usage": True, "include_obfuscation": False},
             max_completion_tokens=settings.llm_max_tokens,
-            **options,
+            extra_body=body,
         )
 
 
-def _deltas(request: int, delta: Any) -> list[ModelDelta]:
-    pieces = []
-    text = getattr(delta, "content", None) or getattr(delta, "refusal", None)
+def _deltas(request: int, delta: _Delta) -> Iterator[ModelDelta]:
+    text = delta.content or delta.refusal
     if text:
-        pieces.append(ModelDelta(request, text=text))
-    for part in getattr(delta, "tool_calls", None) or ():
-        function = part.function
-        pieces.append(
-            ModelDelta(
-                request,
-                tool_index=part.index or 0,
-                tool_id=part.id or "",
-                tool_name=getattr(function, "name", None) or "",
-                tool_arguments=getattr(function, "arguments", None) or "",
-            )
+        yield ModelDelta(request, text=text)
+    for part in delta.tool_calls or ():
+        function = part.function or _Function()
+        yield ModelDelta(
+            request,
+            tool_index=part.index or 0,
+            tool_id=part.id or "",
+            tool_name=function.name or "",
+            tool_arguments=function.arguments or "",
         )
-    return pieces
 
 
-def _usage(usage: Any) -> Usage:
-    details = getattr(usage, "prompt_tokens_details", None)
+def _usage(usage: _Used) -> Usage:
+    details = usage.prompt_tokens_details or _Cached()
     return Usage(
         prompt=usage.prompt_tokens or 0,
-        cached=getattr(details, "cached_tokens", None) or 0,
+        cached=details.cached_tokens or 0,
         completion=usage.completion_tokens or 0,
     )
 

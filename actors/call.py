@@ -145,23 +145,22 @@ class CallActor(Actor):
         self._stored = await self._ports.store.take(self._call, self._start_message.last_epoch)
         self._record = CallRecord(self._ports.store, self._call, self._stored)
         self._context = self._stored.context or self._ports.context
-        self._legs = Legs(self._ports.log, self._call)
-        self._speaking = Speaking(self._call, self._record, self._ports.media, self._ports.log, self._legs)
-        self._ending = Ending(
-            self._call, self._record, self._ports.media, self._ports.log, self._settings.transfer_number
-        )
-        self._llm = self.spawn(LlmActor(self._ports.model, self, self._record.epoch), "llm")
+        ports, settings = self._ports, self._settings
+        self._legs = Legs(ports.log, self._call)
+        self._speaking = Speaking(self._record, ports.media, ports.log, self._legs)
+        self._ending = Ending(self._record, ports.media, ports.log, settings.transfer_number)
+        self._llm = self.spawn(LlmActor(ports.model, self, self._record.epoch), "llm")
         self._runs = ToolRuns(
             self._start_message.info,
-            self._ports,
             self._record,
+            ports.tools(self),
+            ports.specs,
+            ports.log,
             self._legs,
-            self._settings.tool_calls_per_turn,
+            settings.tool_calls_per_turn,
         )
-        self._runs.tools = self._ports.tools(self)
-        schemas = (*self._ports.specs, *engine_verbs(bool(self._settings.transfer_number)))
+        schemas = (*ports.specs, *engine_verbs(bool(settings.transfer_number)))
         self._schemas = [tool_schema(spec) for spec in schemas]
-        settings = self._settings
         manners = Manners(
             settings.barge_in_min_words,
             settings.listener_noises,
@@ -171,7 +170,7 @@ class CallActor(Actor):
         )
         self._turns = TurnTaking(manners, now())
         meta = self._record.meta
-        self._ports.stream.tell(Attach(self._record.epoch, meta.took + 1, meta.noted))
+        ports.stream.tell(Attach(self._record.epoch, meta.took + 1, meta.noted))
         self.after(ATTACHED_LIMIT_S, Tick("unattached"))
 
     async def receive(self, message: Any) -> None:

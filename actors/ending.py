@@ -13,11 +13,10 @@ NEXT_HANG_UP, NEXT_TRANSFER = "hangup", "transfer"
 class Ending:
     """One call's end. The session's `next` is written before Media is told: `stream-ended` reads it."""
 
-    def __init__(self, call: str, record: CallRecord, media: Ref, log: CallLog, transfer_number: str) -> None:
+    def __init__(self, record: CallRecord, media: Ref, log: CallLog, transfer_number: str) -> None:
         self.decided: Outcome | None = None
         self.final = False  # nothing that the caller says takes it back
         self.gone: CallerGone | None = None
-        self._call = call
         self._record = record
         self._media = media
         self._log = log
@@ -62,7 +61,7 @@ class Ending:
         meta.ended_at, meta.outcome = wall(), outcome
         await self._record.save()
         self._log.finalize_call_log(
-            self._call,
+            self._record.call,
             outcome,
             meta.ended_at,
             turns=meta.turn,

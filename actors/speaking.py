@@ -14,9 +14,8 @@ from engine.sentences import SentenceCutter
 class Speaking:
     """One call's sentences. `silent`: nothing more is spoken, the caller is gone."""
 
-    def __init__(self, call: str, record: CallRecord, media: Ref, log: CallLog, legs: Legs) -> None:
+    def __init__(self, record: CallRecord, media: Ref, log: CallLog, legs: Legs) -> None:
         self.silent = False
-        self._call = call
         self._record = record
         self._media = media
         self._log = log
@@ -74,7 +73,7 @@ class Speaking:
             self._legs.playing(played)
         elif sentence.settled and sentence.heard():
             self._log.log_transcript(
-                self._call,
+                self._record.call,
                 sentence.turn,
                 sentence.index + 1,
                 Speaker.AGENT,

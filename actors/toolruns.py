@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from actors.legs import Legs
 from engine.actor import Ref
@@ -18,15 +17,6 @@ TOO_MANY = "too many tools in one turn: answer with what is known"
 ALONE = "run alone: ask for it again when the other tools have answered"
 TOO_LATE = "the call went on instead"
 UNPROTECTED = "nothing can be changed at the moment: say so, and offer to take it down for later"
-
-
-class RunPorts(Protocol):
-    """The part of a CallActor's ports that is needed here."""
-
-    @property
-    def log(self) -> CallLog: ...
-    @property
-    def specs(self) -> Sequence[ToolSpec]: ...
 
 
 @dataclass
@@ -49,16 +39,23 @@ class ToolRuns:
     """One call's tools. Results go into the record; whoever owns it saves them."""
 
     def __init__(
-        self, info: CallInfo, ports: RunPorts, record: CallRecord, legs: Legs, limit_per_turn: int
+        self,
+        info: CallInfo,
+        record: CallRecord,
+        tools: Ref,
+        specs: Sequence[ToolSpec],
+        log: CallLog,
+        legs: Legs,
+        limit_per_turn: int,
     ) -> None:
         self._info = info
-        self._log = ports.log
-        self._changing = {spec.name for spec in ports.specs if spec.changes}
         self._record = record
+        self._tools = tools
+        self._changing = {spec.name for spec in specs if spec.changes}
+        self._log = log
         self._legs = legs
         self._limit = limit_per_turn
         self._running: dict[str, _Run] = {}
-        self.tools: Ref
 
     @property
     def busy(self) -> bool:
@@ -92,7 +89,7 @@ class ToolRuns:
         self._record.meta.tool_runs += 1
         self._log.log_call_event(info.call, "tool_called", {"turn": turn, "tool": call.name}, wall())
         key = f"{info.call}:{call.id}"
-        self.tools.tell(
+        self._tools.tell(
             ToolRequest(info.call, self._record.epoch, call.name, call.arguments, info.caller, key)
         )
 

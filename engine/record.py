@@ -33,7 +33,7 @@ class CallRecord:
 
     def __init__(self, store: Store, call: str, stored: Stored) -> None:
         self._store = store
-        self._call = call
+        self.call = call
         self.epoch = stored.epoch
         self.meta = stored.meta
         self.next = self._stored_next = stored.next
@@ -118,9 +118,9 @@ class CallRecord:
         fields["meta"] = msgspec.json.encode(self.meta)
         if self.next != self._stored_next:  # else it stays as it is: the stream may have given the call up
             fields["next"] = self.next.encode()
-        outcome = await self._store.write(self._call, self.epoch, fields)
+        outcome = await self._store.write(self.call, self.epoch, fields)
         if outcome is Written.FENCED:
-            raise Fenced(f"{self._call}: epoch {self.epoch} is over")
+            raise Fenced(f"{self.call}: epoch {self.epoch} is over")
         self.protected = outcome is Written.OK
         if self.protected:
             self._stored_next = self.next

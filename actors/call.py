@@ -25,7 +25,7 @@ from actors.ending import Ending
 from actors.legs import Legs
 from actors.llm import LlmActor, Model
 from actors.speaking import Speaking
-from actors.toolruns import TOO_LATE, ToolRuns, returned
+from actors.toolruns import ToolRuns, returned
 from engine import phrases
 from engine.actor import Actor, Ref
 from engine.calllog import CallLog
@@ -39,7 +39,6 @@ from engine.history import (
     ReplyDone,
     TurnBegan,
     model_messages,
-    unanswered,
     unfinished_turn,
 )
 from engine.messages import (
@@ -49,11 +48,9 @@ from engine.messages import (
     CallerContext,
     CallerGone,
     Cancel,
-    Clear,
     Cleared,
     Down,
     DtmfPressed,
-    Hush,
     Interim,
     Refused,
     ReplyEnded,
@@ -75,7 +72,7 @@ from engine.messages import (
 from engine.record import CallRecord, Fenced, Store
 from engine.settings import Settings
 from engine.telemetry import count
-from engine.tools import END_CALL, TRANSFER_CALL, ToolSpec, engine_verbs, tool_schema
+from engine.tools import TRANSFER_CALL, ToolSpec, engine_verbs, tool_schema
 from engine.turns import (
     Agent,
     Answer,
@@ -132,8 +129,6 @@ class CallActor(Actor):
         self._settings = settings
         self._attached = False
         self._reply: _Reply | None = None
-        self._clearing = False
-        self._interim_at = 0.0
         self._keys = ""
         self._first_unread_key = self._last_key = 0
         self._cancelled = 0
@@ -204,7 +199,7 @@ class CallActor(Actor):
             case SpeechPlayed():
                 await self._speaking.played(message, self._first_unread_key)
             case Cleared(at):
-                self._cleared(at)
+                self._speaking.cleared(at)
                 await self._respond()
             case Sentence(request, _, text):
                 await self._sentence(request, text)
@@ -267,17 +262,12 @@ class CallActor(Actor):
         else:
             self._ending.recall()
             await record.save()
-            for sentence in record.unsettled():
-                self._speaking.speak(sentence)  # Media ignores those in its ledger
+            self._speaking.resume()
             turn = unfinished_turn(record.items)
             if turn is not None:
                 record.meta.request += 1
                 self._reply = _Reply(turn, go_on=any(True for _ in record.sentences(turn)))
-        for called_in, call in unanswered(record.items):
-            if call.name in (END_CALL, TRANSFER_CALL):
-                record.add(returned(called_in, call, TOO_LATE))
-            else:
-                self._runs.start(call, called_in)
+        self._runs.resume()
         if self._ending.decided is not None:
             self._ending.tell_media()
         else:
@@ -350,10 +340,7 @@ class CallActor(Actor):
         meta = self._record.meta
         self._cancel_reply()
         meta.interruptions += 1
-        self._clearing = True
-        self._interim_at = interim_at
-        self._ports.media.tell(Clear())
-        self._ports.media.tell(Hush(meta.turn))
+        self._speaking.clear(interim_at)
         self.after(CLEARED_LIMIT_S, Tick(f"cleared{meta.interruptions}"))
         self._log("interrupted", {"turn": meta.turn})
         await self._ending.take_back()
@@ -364,18 +351,12 @@ class CallActor(Actor):
             self._cancelled = reply.request  # its usage is still to come
             self._llm.tell(Cancel(reply.request))
 
-    def _cleared(self, at: float) -> None:
-        if self._clearing:
-            self._clearing = False
-            if at and self._interim_at:
-                self._legs.cleared(self._record.meta.turn, self._interim_at, at)
-
     # --- the agent
 
     async def _respond(self) -> None:
         """Asks the model, once what the caller heard is known and no tool is running."""
         reply, meta = self._reply, self._record.meta
-        if reply is None or reply.request or self._clearing or self._runs.busy or self._ending.gone:
+        if reply is None or reply.request or self._speaking.clearing or self._runs.busy or self._ending.gone:
             return
         reply.request = meta.request
         self._legs.asked(reply.turn, reply.request)
@@ -504,7 +485,7 @@ class CallActor(Actor):
         """What the agent is doing follows from the record; turn-taking is told."""
         if not self._attached:
             return
-        if self._record.unsettled() and not self._clearing:
+        if self._record.unsettled() and not self._speaking.clearing:
             state = Agent.SPEAKING
         elif self._reply is not None:
             state = Agent.THINKING
@@ -534,9 +515,9 @@ class CallActor(Actor):
             await self._finish()
         elif name == f"keys{len(self._keys)}" and self._keys:
             await self._keys_over()
-        elif name == f"cleared{self._record.meta.interruptions}" and self._clearing:
+        elif name == f"cleared{self._record.meta.interruptions}" and self._speaking.clearing:
             count("clears_unanswered")
-            self._cleared(0.0)
+            self._speaking.cleared(0.0)
             await self._respond()
 
     # --- the end

@@ -6,16 +6,22 @@ from engine.calllog import CallLog
 from engine.callrows import Speaker
 from engine.clock import wall
 from engine.history import Cause, Said, TurnBegan
-from engine.messages import Noted, Playback, Speak, SpeechPlayed
+from engine.messages import Clear, Hush, Noted, Playback, Speak, SpeechPlayed
 from engine.record import CallRecord
 from engine.sentences import SentenceCutter
 
 
 class Speaking:
-    """One call's sentences. `silent`: nothing more is spoken, the caller is gone."""
+    """One call's sentences.
+
+    `silent`: nothing more is spoken, the caller is gone.
+    `clearing`: the caller interrupted, and what of it was heard is not known yet.
+    """
 
     def __init__(self, record: CallRecord, media: Ref, log: CallLog, legs: Legs) -> None:
         self.silent = False
+        self.clearing = False
+        self._interim_at = 0.0
         self._record = record
         self._media = media
         self._log = log
@@ -43,6 +49,25 @@ class Speaking:
         """Hands a written sentence to Media, which ignores those in its ledger."""
         if not self.silent:
             self._media.tell(Speak(self._record.epoch, sentence.turn, sentence.index, sentence.text))
+
+    def resume(self) -> None:
+        """Speaks what a predecessor wrote and may not have spoken."""
+        for sentence in self._record.unsettled():
+            self.speak(sentence)
+
+    def clear(self, interim_at: float) -> None:
+        """Nothing more of this turn is heard. `interim_at`: wall time of the words that interrupted, 0: none did."""
+        self.clearing = True
+        self._interim_at = interim_at
+        self._media.tell(Clear())
+        self._media.tell(Hush(self._record.meta.turn))
+
+    def cleared(self, at: float) -> None:
+        """What was heard is known, or no longer waited for. `at`: wall time of Twilio's `clear`, 0: unknown."""
+        if self.clearing:
+            self.clearing = False
+            if at and self._interim_at:
+                self._legs.cleared(self._record.meta.turn, self._interim_at, at)
 
     async def played(self, played: SpeechPlayed, unread_key: int) -> None:
         """Playback's news: written, then noted, but not past the first key (Media's number) that is unread."""

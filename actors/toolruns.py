@@ -8,7 +8,7 @@ from actors.legs import Legs
 from engine.actor import Ref
 from engine.calllog import CallLog
 from engine.clock import wall
-from engine.history import Called, Returned
+from engine.history import Called, Returned, unanswered
 from engine.messages import CallInfo, ToolCall, ToolRequest, ToolResult
 from engine.record import CallRecord
 from engine.tools import END_CALL, TRANSFER_CALL, ToolSpec
@@ -92,6 +92,14 @@ class ToolRuns:
         self._tools.tell(
             ToolRequest(info.call, self._record.epoch, call.name, call.arguments, info.caller, key)
         )
+
+    def resume(self) -> None:
+        """Runs what a predecessor was asked for and has no result of; an end that it did not decide on is refused."""
+        for turn, call in unanswered(self._record.items):
+            if call.name in (END_CALL, TRANSFER_CALL):
+                self._record.add(returned(turn, call, TOO_LATE))
+            else:
+                self.start(call, turn)
 
     def finish(self, result: ToolResult) -> int | None:
         """Puts a result into the record; the turn that it belongs to, or None for one that was had already."""

@@ -1,11 +1,13 @@
 """What tests of tapes share: the replay, and an engine with a piece taken out."""
 
+from dataclasses import replace
 from typing import Any
 
-from actors.call import CallActor
+from actors.call import CallActor, CallPorts
 from actors.replay import Difference, replay
 from engine.clock import run_virtual
-from engine.messages import Hush
+from engine.messages import Hush, Start
+from engine.settings import Settings
 from engine.tape import TapeLine
 
 
@@ -17,13 +19,10 @@ def again(tape: list[TapeLine], actor_class: type[CallActor] = CallActor) -> Dif
 class NoHush(CallActor):
     """The engine with `Hush` taken out."""
 
-    async def started(self) -> None:
-        await super().started()
-        media = self._ports.media
-
+    def __init__(self, start: Start, ports: CallPorts, settings: Settings) -> None:
         class Deaf:
             def tell(self, message: Any) -> None:
                 if not isinstance(message, Hush):
-                    media.tell(message)
+                    ports.media.tell(message)
 
-        object.__setattr__(self._ports, "media", Deaf())
+        super().__init__(start, replace(ports, media=Deaf()), settings)

@@ -24,22 +24,17 @@ from typing import Any
 from actors.ending import Ending
 from actors.legs import Legs
 from actors.llm import LlmActor, Model
+from actors.replying import Brief, Replying
 from actors.speaking import Speaking
-from actors.toolruns import ToolRuns, returned
+from actors.toolruns import ToolRuns
 from engine import phrases
 from engine.actor import Actor, Ref
 from engine.calllog import CallLog
 from engine.callrows import Outcome, Speaker
 from engine.clock import now, wall
 from engine.history import (
-    GO_ON,
-    NOT_THE_MODEL,
-    Called,
     Cause,
-    ReplyDone,
     TurnBegan,
-    model_messages,
-    unfinished_turn,
 )
 from engine.messages import (
     Attach,
@@ -47,7 +42,6 @@ from engine.messages import (
     CallEnded,
     CallerContext,
     CallerGone,
-    Cancel,
     Cleared,
     Down,
     DtmfPressed,
@@ -55,7 +49,6 @@ from engine.messages import (
     Refused,
     ReplyEnded,
     ReplyFailed,
-    Respond,
     Sentence,
     SpeechPlayed,
     Start,
@@ -63,16 +56,14 @@ from engine.messages import (
     SttLost,
     Tick,
     Took,
-    ToolCall,
     ToolCalls,
     ToolResult,
     TurnEnded,
-    Usage,
 )
 from engine.record import CallRecord, Fenced, Store
 from engine.settings import Settings
 from engine.telemetry import count
-from engine.tools import TRANSFER_CALL, ToolSpec, engine_verbs, tool_schema
+from engine.tools import ToolSpec, engine_verbs, tool_schema
 from engine.turns import (
     Agent,
     Answer,
@@ -106,18 +97,6 @@ class CallPorts:
     context: CallerContext  # where the session has none
 
 
-@dataclass
-class _Reply:
-    """The reply that is under way."""
-
-    turn: int
-    request: int = 0  # 0: not asked for yet
-    ended: bool = False
-    tried: int = 0
-    go_on: bool = False
-    may_call: bool = True
-
-
 class CallActor(Actor):
     """One call's conversation, from its session to its end."""
 
@@ -128,11 +107,8 @@ class CallActor(Actor):
         self._ports = ports
         self._settings = settings
         self._attached = False
-        self._reply: _Reply | None = None
         self._keys = ""
         self._first_unread_key = self._last_key = 0
-        self._cancelled = 0
-        self._fillers = 0
         self._told_taken = -1
         self._armed: tuple[float, asyncio.TimerHandle] | None = None
 
@@ -144,7 +120,6 @@ class CallActor(Actor):
         self._legs = Legs(ports.log, self._call)
         self._speaking = Speaking(self._record, ports.media, ports.log, self._legs)
         self._ending = Ending(self._record, ports.media, ports.log, settings.transfer_number)
-        self._llm = self.spawn(LlmActor(ports.model, self, self._record.epoch), "llm")
         self._runs = ToolRuns(
             self._start_message.info,
             self._record,
@@ -155,7 +130,16 @@ class CallActor(Actor):
             settings.tool_calls_per_turn,
         )
         schemas = (*ports.specs, *engine_verbs(bool(settings.transfer_number)))
-        self._schemas = [tool_schema(spec) for spec in schemas]
+        self._replying = Replying(
+            self._record,
+            Brief(self._context.prompt, [tool_schema(spec) for spec in schemas]),
+            self.spawn(LlmActor(ports.model, self, self._record.epoch), "llm"),
+            self._speaking,
+            self._runs,
+            self._ending,
+            ports.log,
+            self._legs,
+        )
         manners = Manners(
             settings.barge_in_min_words,
             settings.listener_noises,
@@ -200,11 +184,11 @@ class CallActor(Actor):
                 await self._speaking.played(message, self._first_unread_key)
             case Cleared(at):
                 self._speaking.cleared(at)
-                await self._respond()
+                self._replying.ask()
             case Sentence(request, _, text):
-                await self._sentence(request, text)
+                await self._replying.sentence(request, text)
             case ToolCalls(request, calls):
-                await self._tool_calls(request, calls)
+                await self._replying.tool_calls(request, calls)
             case ToolResult():
                 await self._tool_result(message)
             case ReplyEnded() | ReplyFailed():
@@ -263,15 +247,12 @@ class CallActor(Actor):
             self._ending.recall()
             await record.save()
             self._speaking.resume()
-            turn = unfinished_turn(record.items)
-            if turn is not None:
-                record.meta.request += 1
-                self._reply = _Reply(turn, go_on=any(True for _ in record.sentences(turn)))
+            self._replying.resume()
         self._runs.resume()
         if self._ending.decided is not None:
             self._ending.tell_media()
         else:
-            await self._respond()
+            self._replying.ask()
 
     # --- the caller
 
@@ -286,7 +267,7 @@ class CallActor(Actor):
                     self._record.meta.took = utterance
                     await self._record.save()
                 case Fill():
-                    await self._fill()
+                    await self._replying.fill()
                 case AskAgain():
                     self._log("silence", {})
                     await self._speaking.say_turn(Cause.PROMPT, phrases.ARE_YOU_THERE)
@@ -315,12 +296,11 @@ class CallActor(Actor):
             meta.took = utterance
         at = ended.at if ended is not None and ended.at else wall()
         record.add(TurnBegan(meta.turn, cause, text, at, utterance))
-        self._reply = _Reply(meta.turn)
-        meta.request += 1  # the number that `_respond` will use, so that no successor uses it again
+        self._replying.begin(meta.turn)
         await record.save()
         self._legs.turn_began(meta.turn, at, ended.spoke_until if ended is not None else 0.0)
         self._ports.log.log_transcript(self._call, meta.turn, 0, Speaker.CALLER, text, at)
-        await self._respond()
+        self._replying.ask()
 
     async def _key(self, n: int, digit: str) -> None:
         self._first_unread_key = self._first_unread_key or n
@@ -338,129 +318,21 @@ class CallActor(Actor):
 
     async def _interrupt(self, interim_at: float) -> None:
         meta = self._record.meta
-        self._cancel_reply()
+        self._replying.cancel()
         meta.interruptions += 1
         self._speaking.clear(interim_at)
         self.after(CLEARED_LIMIT_S, Tick(f"cleared{meta.interruptions}"))
         self._log("interrupted", {"turn": meta.turn})
         await self._ending.take_back()
 
-    def _cancel_reply(self) -> None:
-        reply, self._reply = self._reply, None
-        if reply is not None and reply.request and not reply.ended:
-            self._cancelled = reply.request  # its usage is still to come
-            self._llm.tell(Cancel(reply.request))
-
     # --- the agent
 
-    async def _respond(self) -> None:
-        """Asks the model, once what the caller heard is known and no tool is running."""
-        reply, meta = self._reply, self._record.meta
-        if reply is None or reply.request or self._speaking.clearing or self._runs.busy or self._ending.gone:
-            return
-        reply.request = meta.request
-        self._legs.asked(reply.turn, reply.request)
-        messages = [{"role": "system", "content": self._context.prompt}, *model_messages(self._record.items)]
-        if reply.go_on:
-            messages.append({"role": "system", "content": GO_ON})
-        self._llm.tell(
-            Respond(
-                reply.turn,
-                reply.request,
-                self._record.next_index(reply.turn),
-                messages,
-                self._schemas if reply.may_call else [],
-            )
-        )
-
-    async def _ask_again(self, reply: _Reply) -> None:
-        """A further request in the same turn."""
-        self._record.meta.request += 1
-        reply.request, reply.ended = 0, False
-        await self._record.save()
-        await self._respond()
-
-    async def _sentence(self, request: int, text: str) -> None:
-        reply = self._reply
-        if reply is None or request != reply.request:
-            return
-        self._legs.sentence(reply.turn, wall())
-        await self._speaking.say(reply.turn, [text], request)
-
-    async def _fill(self) -> None:
-        if self._reply is not None:
-            filler = phrases.FILLERS[self._fillers % len(phrases.FILLERS)]
-            self._fillers += 1
-            count("fillers")
-            await self._speaking.say(self._reply.turn, [filler], NOT_THE_MODEL)
-
     async def _reply_over(self, over: ReplyEnded | ReplyFailed) -> None:
-        record, reply = self._record, self._reply
-        record.meta.count(over.usage)
-        self._legs.replied(over.request, over.timings)
-        if over.request == self._cancelled:
-            self._cancelled = 0
+        self._replying.settle(over)
         if self._ending.gone is not None:
             await self._finish_if_done()
-            return
-        if reply is None or over.request != reply.request:
-            await record.save()
-            return
-        if isinstance(over, ReplyFailed):
-            await self._reply_failed(reply, over.why)
-            return
-        reply.ended = True
-        record.meta.model = over.model or record.meta.model
-        record.add(ReplyDone(reply.turn, over.request, over.usage))
-        await record.save()
-        if self._runs.busy:
-            return
-        if (
-            not any(s.request == over.request for s in record.sentences(reply.turn))
-            and not self._ending.decided
-        ):
-            await self._reply_failed(reply, "the model said nothing")
         else:
-            self._reply = None
-
-    async def _reply_failed(self, reply: _Reply, why: str) -> None:
-        self._log("reply_failed", {"turn": reply.turn, "why": why})
-        count("replies_failed")
-        if reply.tried == 0 and not any(
-            s.request == reply.request for s in self._record.sentences(reply.turn)
-        ):
-            reply.tried += 1
-            await self._ask_again(reply)
-            return
-        self._reply = None
-        self._record.add(ReplyDone(reply.turn, reply.request, Usage()))
-        await self._speaking.say(reply.turn, [phrases.APOLOGY], reply.request)
-
-    # --- tools
-
-    async def _tool_calls(self, request: int, calls: tuple[ToolCall, ...]) -> None:
-        reply = self._reply
-        if reply is None or request != reply.request:
-            return
-        if not reply.may_call:
-            await self._reply_failed(reply, "it called tools although none were offered")
-            return
-        self._record.add(Called(reply.turn, request, calls))
-        await self._record.save()
-        plan = self._runs.plan(calls, reply.turn)
-        for call, why in plan.refused:
-            self._record.add(returned(reply.turn, call, why))
-        if plan.verb is not None:
-            self._record.add(returned(reply.turn, plan.verb))
-        if plan.refused:
-            await self._record.save()
-        for call in plan.run:
-            self._runs.start(call, reply.turn)
-        if plan.verb is not None:
-            await self._verb(reply, plan.verb)
-        elif not plan.run:
-            reply.may_call = False  # it was told why: now it has to answer
-            await self._ask_again(reply)
+            await self._replying.over(over)
 
     async def _tool_result(self, result: ToolResult) -> None:
         turn = self._runs.finish(result)
@@ -469,17 +341,8 @@ class CallActor(Actor):
         await self._record.save()
         if self._ending.gone is not None:
             await self._finish_if_done()
-        elif not self._runs.busy and self._reply is not None:
-            if self._reply.turn == turn:
-                await self._ask_again(self._reply)
-            else:
-                await self._respond()
-
-    async def _verb(self, reply: _Reply, call: ToolCall) -> None:
-        words = phrases.TRANSFERRING if call.name == TRANSFER_CALL else phrases.GOODBYE
-        if not any(True for _ in self._record.sentences(reply.turn)):
-            await self._speaking.say(reply.turn, [words], reply.request)
-        await self._ending.decide(Outcome.TRANSFERRED if call.name == TRANSFER_CALL else Outcome.COMPLETED)
+        else:
+            await self._replying.tool_returned(turn)
 
     def _follow_agent(self) -> None:
         """What the agent is doing follows from the record; turn-taking is told."""
@@ -487,7 +350,7 @@ class CallActor(Actor):
             return
         if self._record.unsettled() and not self._speaking.clearing:
             state = Agent.SPEAKING
-        elif self._reply is not None:
+        elif self._replying.under_way:
             state = Agent.THINKING
         else:
             state = Agent.QUIET
@@ -518,21 +381,21 @@ class CallActor(Actor):
         elif name == f"cleared{self._record.meta.interruptions}" and self._speaking.clearing:
             count("clears_unanswered")
             self._speaking.cleared(0.0)
-            await self._respond()
+            self._replying.ask()
 
     # --- the end
 
     async def _caller_gone(self, gone: CallerGone) -> None:
         self._ending.gone = gone
         self._speaking.silent = True
-        self._cancel_reply()
+        self._replying.cancel()
         self._log("caller_gone", {"why": gone.why})
         self.after(self._settings.tool_timeout_s + 1.0, Tick("gone"))
         await self._finish_if_done()
 
     async def _finish_if_done(self) -> None:
         """A tool that is running is waited for, and the tokens of a reply that was cut: both belong in the record."""
-        if not self._runs.busy and not self._cancelled:
+        if not self._runs.busy and not self._replying.usage_is_due:
             await self._finish()
 
     async def _finish(self) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from actors.call import CallActor
+from actors.replying import Replying
 from actors.stt import KEPT_BYTES, SttActor
 from engine.actor import spawn
 from engine.callrows import FinalizeCall
@@ -29,7 +29,7 @@ def test_a_call_actor_that_fails_each_time_it_gets_far_is_given_up(
 
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")
-        monkeypatch.setattr(CallActor, "_sentence", poisoned)
+        monkeypatch.setattr(Replying, "sentence", poisoned)
         await rig.mouth.say("Tell me a story")
         await rig.until(rig.closed.is_set, limit_s=40)
         assert "we can't go on with this call" in rig.heard

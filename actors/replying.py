@@ -1,0 +1,237 @@
+"""The agent's reply to a turn: the model is asked, its sentences are spoken, its calls of tools are run.
+
+A turn has one reply and a reply one or more requests: the model is asked again when its tools have answered, and once
+more when it failed before it said anything. What the model tells of any other request is not heard.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from actors.ending import Ending
+from actors.legs import Legs
+from actors.speaking import Speaking
+from actors.toolruns import ToolRuns, returned
+from engine import phrases
+from engine.actor import Ref
+from engine.calllog import CallLog
+from engine.callrows import Outcome
+from engine.clock import wall
+from engine.history import GO_ON, NOT_THE_MODEL, Called, ReplyDone, model_messages, unfinished_turn
+from engine.messages import Cancel, ReplyEnded, ReplyFailed, Respond, ToolCall, Usage
+from engine.record import CallRecord
+from engine.telemetry import count
+from engine.tools import TRANSFER_CALL
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What the model is told beside the conversation."""
+
+    prompt: str
+    tools: list[dict[str, Any]]
+
+
+@dataclass
+class _Reply:
+    turn: int
+    request: int = 0  # 0: not asked for yet
+    ended: bool = False
+    tried: int = 0
+    go_on: bool = False
+    may_call: bool = True
+
+
+class Replying:
+    """One call's replies, of which at most one is under way. All that writes raises `Fenced`."""
+
+    def __init__(
+        self,
+        record: CallRecord,
+        brief: Brief,
+        llm: Ref,
+        speaking: Speaking,
+        runs: ToolRuns,
+        ending: Ending,
+        log: CallLog,
+        legs: Legs,
+    ) -> None:
+        self._record = record
+        self._brief = brief
+        self._llm = llm
+        self._speaking = speaking
+        self._runs = runs
+        self._ending = ending
+        self._log = log
+        self._legs = legs
+        self._reply: _Reply | None = None
+        self._cancelled = 0  # the request whose usage is still to come
+        self._fillers = 0
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the caller waits for a reply, or for more of it."""
+        return self._reply is not None
+
+    @property
+    def usage_is_due(self) -> bool:
+        """Whether a request that was cancelled has not told yet what it cost."""
+        return bool(self._cancelled)
+
+    # --- asking
+
+    def begin(self, turn: int, *, go_on: bool = False) -> None:
+        """A turn waits for its reply. The request's number is taken at once, so that no successor uses it again."""
+        self._reply = _Reply(turn, go_on=go_on)
+        self._record.meta.request += 1
+
+    def resume(self) -> None:
+        """A reply that a predecessor did not finish goes on after what it said."""
+        turn = unfinished_turn(self._record.items)
+        if turn is not None:
+            self.begin(turn, go_on=any(True for _ in self._record.sentences(turn)))
+
+    def ask(self) -> None:
+        """Asks the model, once what the caller heard is known and no tool is running."""
+        reply = self._reply
+        if reply is None or reply.request:
+            return
+        if self._speaking.clearing or self._runs.busy or self._ending.gone:
+            return
+        reply.request = self._record.meta.request
+        self._legs.asked(reply.turn, reply.request)
+        messages = [
+            {"role": "system", "content": self._brief.prompt},
+            *model_messages(self._record.items),
+        ]
+        if reply.go_on:
+            messages.append({"role": "system", "content": GO_ON})
+        self._llm.tell(
+            Respond(
+                reply.turn,
+                reply.request,
+                self._record.next_index(reply.turn),
+                messages,
+                self._brief.tools if reply.may_call else [],
+            )
+        )
+
+    def cancel(self) -> None:
+        """The caller wants no more of it."""
+        reply, self._reply = self._reply, None
+        if reply is not None and reply.request and not reply.ended:
+            self._cancelled = reply.request
+            self._llm.tell(Cancel(reply.request))
+
+    async def _ask_again(self, reply: _Reply) -> None:
+        """A further request in the same turn."""
+        self._record.meta.request += 1
+        reply.request, reply.ended = 0, False
+        await self._record.save()
+        self.ask()
+
+    # --- what the model says
+
+    async def sentence(self, request: int, text: str) -> None:
+        """The model said a sentence."""
+        reply = self._answered_by(request)
+        if reply is not None:
+            self._legs.sentence(reply.turn, wall())
+            await self._speaking.say(reply.turn, [text], request)
+
+    async def fill(self) -> None:
+        """The caller waits for long: says that the agent is at work."""
+        if self._reply is not None:
+            filler = phrases.FILLERS[self._fillers % len(phrases.FILLERS)]
+            self._fillers += 1
+            count("fillers")
+            await self._speaking.say(self._reply.turn, [filler], NOT_THE_MODEL)
+
+    def settle(self, over: ReplyEnded | ReplyFailed) -> None:
+        """Counts what a request cost, whether or not it was cancelled."""
+        self._record.meta.count(over.usage)
+        self._legs.replied(over.request, over.timings)
+        if over.request == self._cancelled:
+            self._cancelled = 0
+
+    async def over(self, over: ReplyEnded | ReplyFailed) -> None:
+        """The model says no more to that request."""
+        record, reply = self._record, self._answered_by(over.request)
+        if reply is None:
+            await record.save()
+            return
+        if isinstance(over, ReplyFailed):
+            await self._failed(reply, over.why)
+            return
+        reply.ended = True
+        record.meta.model = over.model or record.meta.model
+        record.add(ReplyDone(reply.turn, over.request, over.usage))
+        await record.save()
+        if self._runs.busy:
+            return
+        if self._said_anything(reply) or self._ending.decided:
+            self._reply = None
+        else:
+            await self._failed(reply, "the model said nothing")
+
+    async def _failed(self, reply: _Reply, why: str) -> None:
+        self._log.log_call_event(self._record.call, "reply_failed", {"turn": reply.turn, "why": why}, wall())
+        count("replies_failed")
+        if reply.tried == 0 and not self._said_anything(reply):
+            reply.tried += 1
+            await self._ask_again(reply)
+            return
+        self._reply = None
+        self._record.add(ReplyDone(reply.turn, reply.request, Usage()))
+        await self._speaking.say(reply.turn, [phrases.APOLOGY], reply.request)
+
+    def _answered_by(self, request: int) -> _Reply | None:
+        reply = self._reply
+        return reply if reply is not None and reply.request == request else None
+
+    def _said_anything(self, reply: _Reply) -> bool:
+        """Whether its present request did."""
+        return any(said.request == reply.request for said in self._record.sentences(reply.turn))
+
+    # --- tools
+
+    async def tool_calls(self, request: int, calls: tuple[ToolCall, ...]) -> None:
+        """The model asks for tools."""
+        reply = self._answered_by(request)
+        if reply is None:
+            return
+        if not reply.may_call:
+            await self._failed(reply, "it called tools although none were offered")
+            return
+        self._record.add(Called(reply.turn, request, calls))
+        await self._record.save()
+        plan = self._runs.plan(calls, reply.turn)
+        for call, why in plan.refused:
+            self._record.add(returned(reply.turn, call, why))
+        if plan.verb is not None:
+            self._record.add(returned(reply.turn, plan.verb))
+        if plan.refused:
+            await self._record.save()
+        for call in plan.run:
+            self._runs.start(call, reply.turn)
+        if plan.verb is not None:
+            await self._end_call(reply, plan.verb)
+        elif not plan.run:
+            reply.may_call = False  # it was told why: now it has to answer
+            await self._ask_again(reply)
+
+    async def tool_returned(self, turn: int) -> None:
+        """A tool that this turn's reply called has its result in the session."""
+        reply = self._reply
+        if self._runs.busy or reply is None:
+            return
+        if reply.turn == turn:
+            await self._ask_again(reply)
+        else:
+            self.ask()
+
+    async def _end_call(self, reply: _Reply, verb: ToolCall) -> None:
+        transfers = verb.name == TRANSFER_CALL
+        if not any(True for _ in self._record.sentences(reply.turn)):
+            words = phrases.TRANSFERRING if transfers else phrases.GOODBYE
+            await self._speaking.say(reply.turn, [words], reply.request)
+        await self._ending.decide(Outcome.TRANSFERRED if transfers else Outcome.COMPLETED)

@@ -198,7 +198,7 @@ class CallActor(Actor):
             case CallerGone():
                 await self._caller_gone(message)
             case Tick():
-                await self._tick(message.name)
+                await self._tick(message)
             case SttLost(why):
                 self._log("stt_lost", {"why": why})
             case SttBack(away_ms):
@@ -307,7 +307,7 @@ class CallActor(Actor):
         self._last_key = n
         self._keys += digit
         await self._decide(self._turns.key_pressed(now()))
-        self.after(0 if digit == "#" else KEYS_PAUSE_S, Tick(f"keys{len(self._keys)}"))
+        self.after(0 if digit == "#" else KEYS_PAUSE_S, Tick("keys", n))
 
     async def _keys_over(self) -> None:
         keys, self._keys, self._first_unread_key = self._keys, "", 0
@@ -321,7 +321,7 @@ class CallActor(Actor):
         self._replying.cancel()
         meta.interruptions += 1
         self._speaking.clear(interim_at)
-        self.after(CLEARED_LIMIT_S, Tick(f"cleared{meta.interruptions}"))
+        self.after(CLEARED_LIMIT_S, Tick("cleared", meta.interruptions))
         self._log("interrupted", {"turn": meta.turn})
         await self._ending.take_back()
 
@@ -366,22 +366,23 @@ class CallActor(Actor):
         if self._armed is None and due_s is not None:
             self._armed = (due_s, self.after(max(0.0, due_s - now()), Tick("silence")))
 
-    async def _tick(self, name: str) -> None:
-        if name == "silence":
-            self._armed = None
-            await self._decide(self._turns.silent(now()))
-        elif name == "too_long":
-            await self._interrupt(0.0)
-            await self._speaking.say_turn(Cause.PROMPT, phrases.TOO_LONG)
-            await self._ending.decide(Outcome.COMPLETED, final=True)
-        elif name == "gone":
-            await self._finish()
-        elif name == f"keys{len(self._keys)}" and self._keys:
-            await self._keys_over()
-        elif name == f"cleared{self._record.meta.interruptions}" and self._speaking.clearing:
-            count("clears_unanswered")
-            self._speaking.cleared(0.0)
-            self._replying.ask()
+    async def _tick(self, tick: Tick) -> None:
+        match tick:
+            case Tick("silence"):
+                self._armed = None
+                await self._decide(self._turns.silent(now()))
+            case Tick("too_long"):
+                await self._interrupt(0.0)
+                await self._speaking.say_turn(Cause.PROMPT, phrases.TOO_LONG)
+                await self._ending.decide(Outcome.COMPLETED, final=True)
+            case Tick("gone"):
+                await self._finish()
+            case Tick("keys", n) if n == self._last_key and self._keys:
+                await self._keys_over()
+            case Tick("cleared", n) if n == self._record.meta.interruptions and self._speaking.clearing:
+                count("clears_unanswered")
+                self._speaking.cleared(0.0)
+                self._replying.ask()
 
     # --- the end
 

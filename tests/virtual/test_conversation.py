@@ -1,5 +1,6 @@
 """Whole conversations in virtual time: the real actors, scripted vendors, a real session in Valkey."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ LONG = {
         "say": "Once there was a car that would not start. It stood in the rain. Nobody came. The end."
     },
 }
+KEYED = {"12#": "Twelve.", "34": "Thirty-four."}
 
 Story = Callable[[Rig], Awaitable[None]]
 
@@ -199,6 +201,22 @@ def test_keys_are_read_as_one_turn(redis_url: str) -> None:
         assert rig.brain.asked[-1].messages[-1]["content"] == "[The caller pressed 12# on the keypad.]"
 
     play(story, redis_url, {"user": "pressed 12#", "answer": {"say": "Twelve."}})
+
+
+def test_keys_after_a_hash_have_a_pause_of_their_own(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        for digit in "12#":
+            rig.stream.tell(DtmfPressed(0, digit))
+        for digit in "34":
+            await asyncio.sleep(1.5)
+            rig.stream.tell(DtmfPressed(0, digit))
+        await rig.hears("Thirty-four.")
+        pressed = [m["content"] for m in rig.brain.asked[-1].messages if "pressed" in str(m["content"])]
+        assert pressed == [f"[The caller pressed {keys} on the keypad.]" for keys in ("12#", "34")]
+
+    rules = [{"user": f"pressed {keys}", "answer": {"say": say}} for keys, say in KEYED.items()]
+    play(story, redis_url, *rules)
 
 
 def test_a_hang_up_in_mid_tool_waits_for_its_result(redis_url: str) -> None:

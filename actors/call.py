@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.ending import Ending
+from actors.keys import Keys
 from actors.legs import Legs
 from actors.llm import LlmActor, Model
 from actors.replying import Brief, Replying
@@ -32,10 +33,7 @@ from engine.actor import Actor, Ref
 from engine.calllog import CallLog
 from engine.callrows import Outcome, Speaker
 from engine.clock import now, wall
-from engine.history import (
-    Cause,
-    TurnBegan,
-)
+from engine.history import Cause, TurnBegan
 from engine.messages import (
     Attach,
     Attached,
@@ -77,7 +75,6 @@ from engine.turns import (
     TurnTaking,
 )
 
-KEYS_PAUSE_S = 2.0  # keys pressed within this time belong together
 ATTACHED_LIMIT_S = 10.0  # a stream that has not answered `Attach` by then has gone on without this actor
 CLEARED_LIMIT_S = 1.0  # longest wait to learn what an interrupted caller had heard
 
@@ -107,8 +104,7 @@ class CallActor(Actor):
         self._ports = ports
         self._settings = settings
         self._attached = False
-        self._keys = ""
-        self._first_unread_key = self._last_key = 0
+        self._keys = Keys()
         self._told_taken = -1
         self._armed: tuple[float, asyncio.TimerHandle] | None = None
 
@@ -181,7 +177,7 @@ class CallActor(Actor):
             case TurnEnded():
                 await self._turn_ended(message)
             case SpeechPlayed():
-                await self._speaking.played(message, self._first_unread_key)
+                await self._speaking.played(message, self._keys.may_note(message.n))
             case Cleared(at):
                 self._speaking.cleared(at)
                 self._replying.ask()
@@ -303,15 +299,13 @@ class CallActor(Actor):
         self._replying.ask()
 
     async def _key(self, n: int, digit: str) -> None:
-        self._first_unread_key = self._first_unread_key or n
-        self._last_key = n
-        self._keys += digit
+        pause_s = self._keys.press(n, digit)
         await self._decide(self._turns.key_pressed(now()))
-        self.after(0 if digit == "#" else KEYS_PAUSE_S, Tick("keys", n))
+        self.after(pause_s, Tick("keys", n))
 
-    async def _keys_over(self) -> None:
-        keys, self._keys, self._first_unread_key = self._keys, "", 0
-        self._record.meta.noted = max(self._record.meta.noted, self._last_key)
+    async def _read_keys(self) -> None:
+        keys = self._keys.read()
+        self._record.meta.noted = max(self._record.meta.noted, self._keys.last_n)
         self._log("keys", {"count": len(keys)})
         await self._answer(Cause.KEYS, phrases.KEYS_PRESSED.format(keys=keys), 0, None)
         self._speaking.note()
@@ -377,8 +371,8 @@ class CallActor(Actor):
                 await self._ending.decide(Outcome.COMPLETED, final=True)
             case Tick("gone"):
                 await self._finish()
-            case Tick("keys", n) if n == self._last_key and self._keys:
-                await self._keys_over()
+            case Tick("keys", n) if self._keys.complete(n):
+                await self._read_keys()
             case Tick("cleared", n) if n == self._record.meta.interruptions and self._speaking.clearing:
                 count("clears_unanswered")
                 self._speaking.cleared(0.0)

@@ -69,14 +69,14 @@ class Speaking:
             if at and self._interim_at:
                 self._legs.cleared(self._record.meta.turn, self._interim_at, at)
 
-    async def played(self, played: SpeechPlayed, unread_key: int) -> None:
-        """Playback's news: written, then noted, but not past the first key (Media's number) that is unread."""
+    async def played(self, played: SpeechPlayed, noted: int) -> None:
+        """Playback's news: written, then Media's events up to the one of number `noted` are noted."""
         sentence = self._record.sentence(played.turn, played.index)
         if sentence is not None:
             self._record.heard(sentence, played)
             self._tell_log(sentence, played)
         meta = self._record.meta
-        meta.noted = max(meta.noted, min(played.n, unread_key - 1) if unread_key else played.n)
+        meta.noted = max(meta.noted, noted)
         await self._record.save()
         self.note()
 

@@ -109,10 +109,10 @@ class CallActor(Actor):
         self._armed: tuple[float, asyncio.TimerHandle] | None = None
 
     async def started(self) -> None:
-        self._stored = await self._ports.store.take(self._call, self._start_message.last_epoch)
-        self._record = CallRecord(self._ports.store, self._call, self._stored)
-        self._context = self._stored.context or self._ports.context
         ports, settings = self._ports, self._settings
+        stored = await ports.store.take(self._call, self._start_message.last_epoch)
+        self._record = CallRecord(ports.store, self._call, stored)
+        self._context = stored.context or ports.context
         self._legs = Legs(ports.log, self._call)
         self._speaking = Speaking(self._record, ports.media, ports.log, self._legs)
         self._ending = Ending(self._record, ports.media, ports.log, settings.transfer_number)
@@ -205,19 +205,12 @@ class CallActor(Actor):
     # --- taking the call
 
     async def _attach(self, attached: Attached) -> None:
-        record, meta = self._record, self._record.meta
+        record = self._record
         self._attached = True
-        new_stream = meta.stream != attached.stream
-        cut_off = new_stream and bool(meta.stream)
-        if new_stream:
-            meta.stream = attached.stream
-            meta.answered_at = meta.answered_at or wall()
-            meta.outcome, meta.ended_at = "", 0.0
-        if cut_off:
-            record.settle_by_clock(self._stored.broken_at)
-        record.merge(attached.ledger)
-        self._ports.log.open_call(self._start_message.info, meta.answered_at)
-        self.after(max(0.0, meta.answered_at + self._settings.max_call_s - wall()), Tick("too_long"))
+        cut_off = record.attach(attached.stream, attached.ledger)
+        answered_at = record.meta.answered_at
+        self._ports.log.open_call(self._start_message.info, answered_at)
+        self.after(max(0.0, answered_at + self._settings.max_call_s - wall()), Tick("too_long"))
         if not record.items:
             self._log("call_started", {"stream": attached.stream, "epoch": record.epoch})
             await self._speaking.say_turn(Cause.GREETING, self._context.greeting)
@@ -270,13 +263,6 @@ class CallActor(Actor):
                 case Goodbye():
                     await self._speaking.say_turn(Cause.PROMPT, phrases.SILENT_GOODBYE)
                     await self._ending.decide(Outcome.SILENT)
-
-    def _tell_taken(self) -> None:
-        """Stt may forget what the session holds; while Redis is away it keeps everything."""
-        took = self._record.meta.took
-        if self._attached and self._record.protected and took != self._told_taken:
-            self._told_taken = took
-            self._ports.stt.tell(Took(took))
 
     async def _turn_ended(self, ended: TurnEnded) -> None:
         if ended.utterance <= self._record.meta.took:
@@ -338,6 +324,15 @@ class CallActor(Actor):
         else:
             await self._replying.tool_returned(turn)
 
+    # --- what follows from every message
+
+    def _tell_taken(self) -> None:
+        """Stt may forget what the session holds; while Redis is away it keeps everything."""
+        took = self._record.meta.took
+        if self._attached and self._record.protected and took != self._told_taken:
+            self._told_taken = took
+            self._ports.stt.tell(Took(took))
+
     def _follow_agent(self) -> None:
         """What the agent is doing follows from the record; turn-taking is told."""
         if not self._attached:
@@ -350,8 +345,6 @@ class CallActor(Actor):
             state = Agent.QUIET
         self._turns.agent_is(state, now())
 
-    # --- time
-
     def _arm(self) -> None:
         due_s = self._turns.deadline_s() if self._attached and not self._ending.near else None
         if self._armed is not None and self._armed[0] != due_s:
@@ -359,6 +352,8 @@ class CallActor(Actor):
             self._armed = None
         if self._armed is None and due_s is not None:
             self._armed = (due_s, self.after(max(0.0, due_s - now()), Tick("silence")))
+
+    # --- time
 
     async def _tick(self, tick: Tick) -> None:
         match tick:

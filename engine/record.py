@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from engine.clock import wall
 from engine.history import AnyItem, Item, Returned, Said
 from engine.messages import LedgerEntry, Playback, SpeechPlayed
 from engine.session import Stored, Written, item_field
@@ -37,6 +38,7 @@ class CallRecord:
         self.epoch = stored.epoch
         self.meta = stored.meta
         self.next = self._stored_next = stored.next
+        self._broken_at = stored.broken_at
         self._items = dict(sorted(stored.items.items()))
         self._numbers = {id(item): number for number, item in self._items.items()}
         self._dirty: dict[str, bytes] = {}
@@ -80,9 +82,23 @@ class CallRecord:
         """Whether that tool call has its result."""
         return any(isinstance(item, Returned) and item.id == call_id for item in self._items.values())
 
-    # --- what was heard
+    # --- the stream, and what was heard in it
 
-    def merge(self, ledger: tuple[LedgerEntry, ...]) -> None:
+    def attach(self, stream: str, ledger: tuple[LedgerEntry, ...]) -> bool:
+        """The call begins, or goes on, in `stream`, whose Media holds this ledger; whether another stream was lost."""
+        meta = self.meta
+        new_stream = meta.stream != stream
+        lost_another = new_stream and bool(meta.stream)
+        if new_stream:
+            meta.stream = stream
+            meta.answered_at = meta.answered_at or wall()
+            meta.outcome, meta.ended_at = "", 0.0
+        if lost_another:
+            self._settle_by_clock()
+        self._merge(ledger)
+        return lost_another
+
+    def _merge(self, ledger: tuple[LedgerEntry, ...]) -> None:
         """What Media's ledger knows: of sentences whose fate is not known here, and of some that are not here at all
         (Redis was away). No number of theirs is given again."""
         for entry in ledger:
@@ -100,8 +116,9 @@ class CallRecord:
         sentence.audio_ms, sentence.at = played.audio_ms, played.at
         self.changed(sentence)
 
-    def settle_by_clock(self, broken_at: float) -> None:
-        """The stream is gone and its ledger with it: heard is what was written, plus the clock until `broken_at`."""
+    def _settle_by_clock(self) -> None:
+        """The stream is gone and its ledger with it: heard is what was written, plus the clock until it broke."""
+        broken_at = self._broken_at
         for sentence in self.unsettled():
             if sentence.state is Playback.PLAYING and sentence.at and broken_at:
                 sentence.played_ms = max(sentence.played_ms, (broken_at - sentence.at) * 1000)

@@ -343,12 +343,17 @@ async def by_hand() -> AsyncIterator[tuple[ByHand, Line]]:
         yield hand, agent
 
 
+async def two_interrupts_one(hand: ByHand, agent: Line) -> None:
+    """Turn 1 is being spoken when the caller interrupts, and turn 2 follows."""
+    agent.speak(1, 0, "One.")
+    await hand.asked("Speak", "Flush")
+    agent.actor.tell(Hush(1))
+    agent.speak(2, 0, "Two.")
+
+
 async def test_a_flushed_that_comes_after_its_clear_is_not_taken_for_the_next_sentences() -> None:
     async with by_hand() as (hand, agent):
-        agent.speak(1, 0, "One.")
-        await hand.asked("Speak", "Flush")
-        agent.actor.tell(Hush(1))
-        agent.speak(2, 0, "Two.")
+        await two_interrupts_one(hand, agent)
         await hand.asked("Clear", "Speak", "Flush")
         await hand.says(b"late", "Cleared", "Flushed")  # of "One."
         await hand.says(b"two", "Flushed")
@@ -365,10 +370,7 @@ async def test_a_flushed_that_comes_after_its_clear_is_not_taken_for_the_next_se
 
 async def test_without_a_flushed_for_what_was_cleared_the_next_sentence_is_whole_at_its_own() -> None:
     async with by_hand() as (hand, agent):
-        agent.speak(1, 0, "One.")
-        await hand.asked("Speak", "Flush")
-        agent.actor.tell(Hush(1))
-        agent.speak(2, 0, "Two.")
+        await two_interrupts_one(hand, agent)
         await hand.asked("Clear", "Speak", "Flush")
         await hand.says("Cleared", b"two", "Flushed")
         await agent.whole(2, 0)
@@ -377,10 +379,7 @@ async def test_without_a_flushed_for_what_was_cleared_the_next_sentence_is_whole
 
 async def test_a_sentence_that_has_no_sound_is_whole_at_its_flushed() -> None:
     async with by_hand() as (hand, agent):
-        agent.speak(1, 0, "One.")
-        await hand.asked("Speak", "Flush")
-        agent.actor.tell(Hush(1))
-        agent.speak(2, 0, "Two.")
+        await two_interrupts_one(hand, agent)
         agent.speak(2, 1, "...")
         await hand.asked("Clear", "Speak", "Flush", "Speak", "Flush")
         await hand.says("Cleared", b"two", "Flushed", "Flushed")  # none for "One."
@@ -390,10 +389,7 @@ async def test_a_sentence_that_has_no_sound_is_whole_at_its_flushed() -> None:
 
 async def test_who_is_interrupted_twice_in_a_row_hears_nothing_of_either() -> None:
     async with by_hand() as (hand, agent):
-        agent.speak(1, 0, "One.")
-        await hand.asked("Speak", "Flush")
-        agent.actor.tell(Hush(1))
-        agent.speak(2, 0, "Two.")
+        await two_interrupts_one(hand, agent)
         agent.actor.tell(Hush(2))
         agent.speak(3, 0, "Three.")
         await hand.asked("Clear", "Speak", "Flush", "Clear", "Speak", "Flush")
@@ -423,10 +419,7 @@ async def test_a_clear_that_is_never_answered_does_not_mute_the_agent(
     monkeypatch.setattr(tts, "ANSWER_LIMIT_S", 0.25)
     monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
     async with by_hand() as (hand, agent):
-        agent.speak(1, 0, "One.")
-        await hand.asked("Speak", "Flush")
-        agent.actor.tell(Hush(1))
-        agent.speak(2, 0, "Two.")
+        await two_interrupts_one(hand, agent)
         await hand.asked("Clear", "Speak", "Flush", "Close", "left")
         await hand.asked("Speak", "Flush", socket=1)
         await hand.says(b"two", "Flushed", socket=1)

@@ -3,10 +3,9 @@
 The calendar here answers as the product's tools do, from a dict.
 """
 
-import asyncio
 import datetime as dt
 import json
-import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from local.chat import Outcome, Record, chat_app
 from local.receptionist.brain import Receptionist
 from local.receptionist.dialogue import answer
 from local.receptionist.serving import serving
+from tests.processes import ended, listening
 
 RULES = """You are the telephone receptionist of Trunkline Motors.
 Dealership: Trunkline Motors.
@@ -683,60 +683,29 @@ def test_no_text_breaks_it(first: str, second: str) -> None:
     assert answer(messages, TOOLS, dt.date(2026, 11, 24)).text
 
 
+def client_of(port: int) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(
+        api_key="local", base_url=f"http://127.0.0.1:{port}/v1", max_retries=0, timeout=10
+    )
+
+
 @pytest.mark.parametrize("how", ["sigterm", "stdin"])
 async def test_as_a_process_it_says_its_port_answers_and_ends(how: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "local.receptionist", "--port", "0", "--with-parent"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdin is not None
-        async with asyncio.timeout(30):
-            line = (await process.stdout.readline()).decode()
-        assert line.startswith("listening on ")
-        async with openai.AsyncOpenAI(
-            api_key="local",
-            base_url=f"http://127.0.0.1:{int(line.split()[-1])}/v1",
-            max_retries=0,
-            timeout=10,
-        ) as client:
+    async with listening("local.receptionist", "--port", "0", "--with-parent", stdin=PIPE) as (process, port):
+        async with client_of(port) as client:
             heard = await Caller(client, Calendar(), KNOWN, TOOLS).say("oil change tomorrow at nine")
         assert "You're booked" in heard
         if how == "sigterm":
             process.terminate()
         else:
+            assert process.stdin is not None
             process.stdin.close()
-        async with asyncio.timeout(30):
-            assert await process.wait() == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        assert await ended(process) == 0
 
 
 async def test_without_with_parent_it_outlives_the_end_of_stdin() -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "local.receptionist"),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(30):
-            line = (await process.stdout.readline()).decode()
-        async with openai.AsyncOpenAI(
-            api_key="local",
-            base_url=f"http://127.0.0.1:{int(line.split()[-1])}/v1",
-            max_retries=0,
-            timeout=10,
-        ) as client:
+    async with listening("local.receptionist") as (process, port):
+        async with client_of(port) as client:
             assert await Caller(client, Calendar(), KNOWN, TOOLS).say("hello")
         process.terminate()
-        async with asyncio.timeout(30):
-            assert await process.wait() == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        assert await ended(process) == 0

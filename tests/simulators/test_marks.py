@@ -2,8 +2,8 @@
 
 import asyncio
 import itertools
-import sys
 import time
+from asyncio.subprocess import PIPE
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from engine.audio import FRAME_BYTES, silence
 from local.speech.ports import Completed, Heard, Interim, Started
 from simulators.marks import MarkReader, MarksDelays, MarksRecogniser, MarksVoice, mark_audio, text_of
+from tests.processes import ended, listening
 
 SENTENCE = "I need an oil change tomorrow at nine."
 FAST = MarksDelays(final_s=0.01, first_audio_s=0.01, voice_speed=100.0)
@@ -178,23 +179,13 @@ async def test_a_voice_says_its_text_in_unaligned_pieces_and_counts() -> None:
 
 
 async def test_marks_are_served_by_a_process_that_ends_with_its_parents_pipe() -> None:
-    arguments = ["-m", "simulators.marks", "--with-parent", "--final-s", "0.01"]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert process.stdin is not None
-    try:
-        line = await asyncio.wait_for(process.stdout.readline(), 60)
-        port = int(line.removeprefix(b"listening on "))
+    arguments = ("--with-parent", "--final-s", "0.01")
+    async with listening("simulators.marks", *arguments, stdin=PIPE) as (process, port):
         reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), 10)
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         answer = await asyncio.wait_for(reader.read(), 10)
         writer.close()
         assert answer.startswith(b"HTTP/1.1 200")
+        assert process.stdin is not None
         process.stdin.close()
-        assert await asyncio.wait_for(process.wait(), 30) == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        assert await ended(process) == 0

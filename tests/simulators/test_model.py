@@ -17,6 +17,7 @@ import pytest
 from local.chat import Outcome, Record
 from local.receptionist.serving import serving
 from simulators.model import load_script, scripted_app
+from tests.processes import ended, listening
 
 FAST = {"first_token_s": 0, "gap_s": 0}
 
@@ -220,14 +221,7 @@ def test_a_script_with_a_mistake_is_refused(script: str) -> None:
 async def test_as_a_process_it_says_its_port_tells_its_record_and_ends_on_sigterm(tmp_path: Path) -> None:
     script = tmp_path / "script.json"
     script.write_text(json.dumps({"otherwise": says("Hello from afar.")}))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "simulators.model", "--script", str(script), stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(30):
-            line = (await process.stdout.readline()).decode()
-        port = int(line.removeprefix("listening on "))
+    async with listening("simulators.model", "--script", str(script)) as (process, port):
         async with openai.AsyncOpenAI(
             api_key="sk-test", base_url=f"http://127.0.0.1:{port}/v1", max_retries=0, timeout=10
         ) as client:
@@ -236,12 +230,7 @@ async def test_as_a_process_it_says_its_port_tells_its_record_and_ends_on_sigter
             record = (await http.get(f"http://127.0.0.1:{port}/record")).json()
         assert [(e["outcome"], e["text"]) for e in record] == [("done", "Hello from afar.")]
         process.terminate()
-        async with asyncio.timeout(30):
-            assert await process.wait() == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        assert await ended(process) == 0
 
 
 async def test_as_a_process_it_names_a_script_it_can_not_read(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ Tells: Call       SpeechStarted, Interim, Final, TurnEnded, SttLost, SttBack
 """
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from actors.backoff import back_off_s
 from engine import audio
 from engine.actor import Actor, Ref
 from engine.clock import now, wall
@@ -228,6 +228,5 @@ class SttActor(Actor):
             self._lost_s = now()
             if self._epoch:
                 self._call.tell(SttLost(reason))
-        pause_s = BACK_OFF_S[min(self._attempt, len(BACK_OFF_S) - 1)]
+        self.after(back_off_s(BACK_OFF_S, self._attempt), Tick("reconnect"))
         self._attempt += 1
-        self.after(pause_s * random.uniform(0.8, 1.2), Tick("reconnect"))

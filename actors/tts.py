@@ -11,12 +11,12 @@ Tells: Media      SpeechAudio, SpeechWhole
 """
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from actors.backoff import back_off_s
 from engine.actor import Actor, Ref
 from engine.clock import now, wall
 from engine.messages import Adopt, Down, Hush, Speak, SpeechAudio, SpeechWhole, Tick, TtsHeld
@@ -221,9 +221,8 @@ class TtsActor(Actor):
         self._asked.clear()
         self._clears = 0
         self._stale_flushes = 0
-        pause_s = BACK_OFF_S[min(self._attempt, len(BACK_OFF_S) - 1)]
+        self.after(back_off_s(BACK_OFF_S, self._attempt), Tick("connect"))
         self._attempt += 1
-        self.after(pause_s * random.uniform(0.8, 1.2), Tick("connect"))
 
     def _close_socket(self) -> None:
         """The old connection's task closes its socket; what it still tells is of an old generation."""

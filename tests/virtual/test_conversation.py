@@ -192,6 +192,18 @@ def test_a_goodbye_that_the_caller_interrupts_is_not_the_end(redis_url: str) -> 
     play(story, redis_url, SLOTS, OFFER, BYE)
 
 
+def test_a_model_that_hangs_up_without_a_word_is_not_asked_again(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("What times are free on Friday")
+        await rig.until(rig.closed.is_set)
+        assert len(rig.brain.asked) == 2
+        assert outcome(rig) == "completed"
+
+    silent_end = {"after_tool": "get_slots", "answer": {"calls": [{"name": "end_call"}]}}
+    play(story, redis_url, SLOTS, silent_end)
+
+
 def test_keys_are_read_as_one_turn(redis_url: str) -> None:
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")

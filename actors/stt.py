@@ -55,7 +55,7 @@ class SttActor(Actor):
         self.after(STALE_S / 4, Tick("watch"))
 
     def tell(self, message: Any) -> None:
-        """See `Ref.tell`. Audio has a queue of its own, which is bounded in milliseconds, and no other's order to keep."""
+        """See `Ref.tell`. Audio has a queue of its own, bounded in milliseconds, and keeps no other's order."""
         if not isinstance(message, CallerAudio):
             super().tell(message)
         elif not self.over:

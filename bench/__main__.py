@@ -5,190 +5,111 @@ import asyncio
 import contextlib
 import datetime as dt
 import json
-import os
-import secrets
 import socket
-import subprocess
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
-from bench.load import LEGS, Load, Measured, Window
-from bench.usage import MARK, NOT_COUNTED, Usage, usage_of
+from rich.console import Console
+
+from bench.load import Load, Measured
+from bench.report import Stage, as_json, show
+from bench.targets import ACCOUNT, AUTH_TOKEN, Target, Vendors, engine, floor
+from bench.usage import Usage, usage_of
 from bench.vendors import BenchModel, BenchSpeech
+from launcher.ports import free_ports
 from simulators.twilio import SimTwilio
 from tests.whole.vendors import CarServer, listening
 
-ACCOUNT, AUTH_TOKEN = "AC" + "1" * 32, "bench-auth-token"
-READY_S = 120.0
+SETTLE_S = 5.0  # after the start, until imports and first connections are over
+RESULTS = Path(".trunkline") / "bench.json"
 
 
-class Metered(Window):
-    """What the tree used while all calls were up."""
-
-    def __init__(self, mark: str) -> None:
-        self._mark = mark
-
-    def begins(self, live: int) -> None:
-        self.first = usage_of(self._mark, monotonic())
-
-    def ends(self, live: int) -> None:
-        self.last = usage_of(self._mark, monotonic(), memory=True)
-
-    @property
-    def seconds(self) -> float:
-        return self.last.at - self.first.at
-
-    def cpu(self) -> dict[str, float]:
-        """Cores used, by role."""
-        return {
-            role: (self.last.cpu_s[role] - self.first.cpu_s.get(role, 0.0)) / self.seconds for role in self.last.cpu_s
-        }
+async def measure(options: argparse.Namespace, console: Console) -> list[Stage]:
+    """All stages of all targets."""
+    stages: list[Stage] = []
+    speech, model = BenchSpeech(), BenchModel()
+    async with _listening(speech, model) as vendors:
+        for name in options.targets:
+            [port] = free_ports(1)
+            with contextlib.ExitStack() as running:
+                directory = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+                console.print(f"Starting: {name} ...")
+                target = running.enter_context(
+                    floor(vendors, port) if name == "floor" else engine(vendors, port, directory)
+                )
+                mine = await _stages(target, speech, model, options, console)
+            show(console, mine)
+            stages += mine
+    return stages
 
 
-@contextlib.contextmanager
-def engine(settings: dict[str, Any], mark: str, cpus: str = "") -> Iterator[dict[str, Any]]:
-    """The app in a process tree of its own."""
-    command = [sys.executable, "-m", "bench.node", json.dumps(settings)]
-    if cpus:
-        command = ["taskset", "-c", cpus, *command]
-    node = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, MARK: mark}
-    )
-    try:
-        assert node.stdout is not None
-        line = node.stdout.readline()
-        if not line:
-            raise SystemExit("the engine did not start")
-        yield json.loads(line)
-    finally:
-        assert node.stdin is not None
-        node.stdin.close()
-        node.wait(READY_S)
-
-
-async def measure(options: argparse.Namespace) -> None:
+@contextlib.asynccontextmanager
+async def _listening(speech: BenchSpeech, model: BenchModel) -> AsyncIterator[Vendors]:
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(4)]
+        sockets = [held.enter_context(socket.socket()) for _ in range(3)]
         for one in sockets:
             one.bind(("127.0.0.1", 0))
-        speech, model, cars, own = (one.getsockname()[1] for one in sockets)
-        sockets[3].close()
-        directory = held.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
-        mark = secrets.token_hex(8)
-        settings = dict(
-            directory=directory,
-            port=own,
-            base_url="",
-            database_url="",
-            redis_url="",
-            deepgram_api_key="key",
-            deepgram_base_url=f"http://127.0.0.1:{speech}",
-            openai_api_key="key",
-            openai_base_url=f"http://127.0.0.1:{model}/v1",
-            nhtsa_base_url=f"http://127.0.0.1:{cars}/api/vehicles",
-            twilio_account_sid=ACCOUNT,
-            twilio_auth_token=AUTH_TOKEN,
-            dealership_name="Elm",
-            ingress_replicas=options.replicas,
-            tool_replicas=2,
-            log_level=options.log_level,
-        )
-        bench_speech, bench_model, bench_cars = BenchSpeech(), BenchModel(), CarServer()
+        at = [f"http://127.0.0.1:{one.getsockname()[1]}" for one in sockets]
         async with (
-            listening(bench_speech.app, sockets[0]),
-            listening(bench_model.app, sockets[1]),
-            listening(bench_cars.app, sockets[2]),
+            listening(speech.app, sockets[0]),
+            listening(model.app, sockets[1]),
+            listening(CarServer().app, sockets[2]),
         ):
-            with engine(settings, mark) as ready:
-                await asyncio.sleep(5.0)
-                await idle(mark, options.idle_s)
-                for calls in options.calls:
-                    await stage(ready["url"], bench_speech, bench_model, mark, calls, options)
+            yield Vendors(at[0], f"{at[1]}/v1", f"{at[2]}/api/vehicles")
 
 
-def threads(pid: int) -> dict[str, float]:
-    found = {}
-    for t in Path(f"/proc/{pid}/task").glob("*"):
-        f = (t / "stat").read_text().rpartition(")")[2].split()
-        found[(t / "comm").read_text().strip() + t.name] = (int(f[11]) + int(f[12])) / 100
-    return found
+async def _stages(
+    target: Target, speech: BenchSpeech, model: BenchModel, options: argparse.Namespace, console: Console
+) -> list[Stage]:
+    await asyncio.sleep(SETTLE_S)
+    before = usage_of(target.mark, monotonic())
+    await asyncio.sleep(options.idle_s)
+    stages = [Stage(target.name, 0, before, usage_of(target.mark, monotonic(), memory=True))]
+    for calls in options.calls:
+        console.print(f"{target.name}: {calls} calls at once ...")
+        stages.append(await _stage(target, speech, model, calls, options))
+    return stages
 
 
-async def idle(mark: str, seconds: float) -> None:
-    meter = Metered(mark)
-    meter.begins(0)
-    await asyncio.sleep(seconds)
-    meter.ends(0)
-    show(0, meter, None)
+async def _stage(
+    target: Target, speech: BenchSpeech, model: BenchModel, calls: int, options: argparse.Namespace
+) -> Stage:
+    monday = dt.datetime.now(dt.UTC).date()
+    monday += dt.timedelta(days=7 - monday.weekday())
+    usages: list[Usage] = []
 
+    async def meter() -> None:
+        """While all calls are up: they begin within the ramp, and none ends for good before the window does."""
+        await asyncio.sleep(options.ramp_s)
+        usages.append(usage_of(target.mark, monotonic()))
+        await asyncio.sleep(options.window_s)
+        usages.append(usage_of(target.mark, monotonic(), memory=True))
 
-async def stage(
-    url: str, speech: BenchSpeech, model: BenchModel, mark: str, calls: int, options: argparse.Namespace
-) -> None:
-    date = (dt.date.today() + dt.timedelta(days=7 - dt.date.today().weekday())).isoformat()
     async with SimTwilio(AUTH_TOKEN, ACCOUNT) as twilio:
-        load = Load(url, twilio, speech, model, date)
-        meter = Metered(mark)
-        profile = None
-        if options.profile and calls == options.calls[-1]:
-            profile = options.profile
-        task = asyncio.create_task(load.run(calls, options.ramp_s, options.window_s, meter))
-        if profile:
-            await asyncio.sleep(options.ramp_s + 2)
-            for role in profile.split(","):
-                pids = usage_of(mark, 0.0).pids[role]
-                pid = max(pids, key=lambda p: sum(threads(p).values()))
-                before, at = threads(pid), monotonic()
-                await asyncio.sleep(5)
-                gone = monotonic() - at
-                after = threads(pid)
-                print(role, {k: round(100 * (v - before.get(k, 0)) / gone, 1) for k, v in after.items() if v - before.get(k, 0) > 0.02 * gone})
-                await (
-                    await asyncio.create_subprocess_exec(
-                        "py-spy", "record", "-p", str(pid), "-d", str(int(options.window_s / 2)), "-r", "300", "--gil", "-f", "raw", "-o", f"/tmp/prof-{role}.txt"
-                    )
-                ).wait()
-        measured = await task
-    show(calls, meter, measured)
-
-
-def percentile(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
-
-
-def show(calls: int, meter: Metered, measured: Measured | None) -> None:
-    cpu = meter.cpu()
-    counted = sum(v for r, v in cpu.items() if r not in NOT_COUNTED)
-    print(f"\n== {calls} calls: {100 * counted:.1f} % of a core", f"= {1000 * counted / calls:.1f} ms/call-s" if calls else "")
-    print("  cpu %:", {r: round(100 * v, 1) for r, v in sorted(cpu.items(), key=lambda i: -i[1])})
-    print("  pss MB:", {r: round(v) for r, v in meter.last.pss_mb.items()}, round(sum(v for r, v in meter.last.pss_mb.items() if r not in NOT_COUNTED)))
-    own = os.times()
-    print("  own cpu s", own.user + own.system)
-    if measured:
-        print(f"  {measured.calls} calls, gaps {measured.gaps}, stalls {measured.stalls}")
-        for leg in LEGS:
-            v = measured.legs[leg]
-            print(f"  {leg:22} p50 {percentile(v, .5):7.1f} p95 {percentile(v, .95):7.1f} p99 {percentile(v, .99):7.1f} of {len(v)}")
-        for wrong in measured.wrong[:5]:
-            print("  !", wrong[:600])
-    sys.stdout.flush()
+        load = Load(target.url, twilio, speech, model, monday.isoformat())
+        measured: Measured
+        measured, _ = await asyncio.gather(load.run(calls, options.ramp_s, options.window_s), meter())
+    return Stage(target.name, calls, usages[0], usages[1], measured)
 
 
 def main() -> None:
+    """Ends with 1 if a call went wrong."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--calls", type=lambda t: [int(n) for n in t.split(",")], default=[1, 10, 25, 50])
-    parser.add_argument("--ramp-s", type=float, default=15.0)
-    parser.add_argument("--window-s", type=float, default=30.0)
-    parser.add_argument("--idle-s", type=float, default=10.0)
-    parser.add_argument("--replicas", type=int, default=2)
-    parser.add_argument("--profile", default="")
-    parser.add_argument("--log-level", default="info")
-    asyncio.run(measure(parser.parse_args()))
+    numbers = {"type": lambda text: [int(number) for number in text.split(",")]}
+    parser.add_argument("--calls", **numbers, default=[1, 10, 25, 50], help="calls at once, stage by stage")
+    parser.add_argument("--targets", nargs="+", choices=("engine", "floor"), default=["floor", "engine"])
+    parser.add_argument("--ramp-s", type=float, default=25.0, help="in which the calls of a stage begin")
+    parser.add_argument("--window-s", type=float, default=45.0, help="in which CPU is measured")
+    parser.add_argument("--idle-s", type=float, default=20.0)
+    options = parser.parse_args()
+    console = Console(width=160)
+    stages = asyncio.run(measure(options, console))
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(as_json(stages), indent=2))
+    console.print(f"All figures: {RESULTS}")
+    raise SystemExit(any(stage.measured.wrong for stage in stages))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ from time import monotonic
 from bench.vendors import FIRST_TOKEN_S, BenchModel, BenchSpeech
 from local.chat import Exchange
 from simulators.caller import Caller, MarksPerson
-from simulators.twilio import Journal, Line, SimCall, SimTwilio
+from simulators.twilio import SimCall, SimTwilio
 from tests.whole.bench import says, tool
 from tests.whole.vendors import caller_of
 
 VOICE = "/api/v1/voice"
 CALL_LIMIT_S = 120.0
+FIRST_WORDS = ("we open at eight.", "", "once upon a time there was a car.", "I have stopped.")
 _SERIAL = itertools.count(1)  # of all runs: the vendors' records are searched by name
 LEGS = (
     "frame to recogniser",
@@ -27,8 +28,8 @@ LEGS = (
 )
 """What is measured, in milliseconds, by the callers' and the vendors' clock, which is one.
 
-`added to a turn` is the sum of the three before it; `set-up` is from the webhook to the first audio of the greeting, less
-the voice's own delay.
+`added to a turn` is the sum of the three before it; `set-up` is from the webhook to the first audio of the greeting,
+less the voice's own delay.
 """
 
 
@@ -59,15 +60,15 @@ def _script(name: str, date: str) -> tuple[list[str], list[object]]:
     ]
     delay = {"first_token_s": FIRST_TOKEN_S, "gap_s": 0.02}
     rules: list[object] = [
-        says(f"{name}, we open at eight. Is there more?", user=said[0], **delay),
+        says(f"{name}, {FIRST_WORDS[0]} Is there more?", user=said[0], **delay),
         says("", tool("get_available_slots", date=date, service="Oil Change"), user=said[1], **delay),
         says(f"{name}, nine is free. Or ten, if you like.", after="get_available_slots", **delay),
         says(
-            f"{name}, once upon a time there was a car. It stood in a garage for many years, and nobody drove it.",
+            f"{name}, {FIRST_WORDS[2]} It stood in a garage for many years, and nobody drove it.",
             user=said[2],
             **delay,
         ),
-        says(f"{name}, I have stopped. Goodbye.", user=said[3], **delay),
+        says(f"{name}, {FIRST_WORDS[3]} Goodbye.", user=said[3], **delay),
     ]
     return said, rules
 
@@ -75,33 +76,27 @@ def _script(name: str, date: str) -> tuple[list[str], list[object]]:
 class Load:
     """Keeps a number of calls up at one app."""
 
-    def __init__(self, url: str, twilio: SimTwilio, speech: BenchSpeech, model: BenchModel, date: str) -> None:
+    def __init__(
+        self, url: str, twilio: SimTwilio, speech: BenchSpeech, model: BenchModel, date: str
+    ) -> None:
         self._url = url
         self._twilio = twilio
         self._speech = speech
         self._model = model
         self._date = date
         self._numbers = _numbers()
-        self.live = 0
 
-    async def run(self, calls: int, ramp_s: float, window_s: float, on_window: "Window") -> Measured:
+    async def run(self, calls: int, ramp_s: float, window_s: float) -> Measured:
         """`calls` lines, each of which calls again and again until the window has passed; calls end whole."""
         measured = Measured()
-        began = monotonic()
-        until = began + ramp_s + window_s
+        until = monotonic() + ramp_s + window_s
 
         async def line(place: int) -> None:
             await asyncio.sleep(ramp_s * place / calls)
             while monotonic() < until:
                 await self._one(measured)
 
-        async def watch() -> None:
-            await asyncio.sleep(ramp_s)
-            on_window.begins(self.live)
-            await asyncio.sleep(window_s)
-            on_window.ends(self.live)
-
-        await asyncio.gather(watch(), *(line(place) for place in range(calls)))
+        await asyncio.gather(*(line(place) for place in range(calls)))
         return measured
 
     async def _one(self, measured: Measured) -> None:
@@ -124,7 +119,6 @@ class Load:
 
         person = MarksPerson(script)
         dialled = monotonic()
-        self.live += 1
         try:
             call = await self._twilio.dial(
                 f"{self._url}{VOICE}/incoming",
@@ -138,21 +132,14 @@ class Load:
         except Exception as error:
             measured.wrong.append(f"{name}: {type(error).__name__}: {error}")
             return
-        finally:
-            self.live -= 1
         exchanges = [e for e in self._model.record.exchanges[first:] if caller_of(e.request) == number]
         try:
-            _measure(measured, name, said, dialled, call, person, exchanges, self._speech, self._model, spoken_at)
+            _measure(
+                measured, name, said, dialled, call, person, exchanges, self._speech, self._model, spoken_at
+            )
         except (StopIteration, IndexError, KeyError) as error:
             measured.wrong.append(f"{name}: not measured: {error!r}")
         self._twilio.calls.remove(call)
-
-
-class Window:
-    """The time in which all calls are up; told its two ends."""
-
-    def begins(self, live: int) -> None: ...
-    def ends(self, live: int) -> None: ...
 
 
 def _measure(
@@ -172,7 +159,9 @@ def _measure(
     stalls = journal.all("stalled")
     measured.stalls += len(stalls)
     measured.gaps += sum(not any(abs(gap.at - stall.at) < 1.0 for stall in stalls) for gap in heard.gaps)
-    if foreign := [s.text for s in heard.sentences[1:] if s.text.startswith("Caller") and not s.text.startswith(name)]:
+    if foreign := [
+        s.text for s in heard.sentences[1:] if s.text.startswith("Caller") and not s.text.startswith(name)
+    ]:
         measured.wrong.append(f"{name} heard {foreign}")
     frames_at = speech.frames_at.pop(person.source)
     if len(frames_at) != len(spoken_at):
@@ -182,7 +171,7 @@ def _measure(
     legs["set-up"].append(1000 * (audio[0].at - dialled - speech.delays.first_audio_s))
     finals = {t.text: t.at for t in speech.told if t.final and t.text in said}
     asked = {a.text: a for a in speech.asked if a.text.startswith(name)}
-    first_words = (f"{name}, we open at eight.", "", f"{name}, once upon a time there was a car.", f"{name}, I have stopped.")
+    first_words = [f"{name}, {words}" if words else "" for words in FIRST_WORDS]
     by_user = {e.request["messages"][-1].get("content"): e for e in exchanges}
     for turn, words in enumerate(said):
         exchange = by_user[words]
@@ -200,7 +189,9 @@ def _measure(
         legs["voice to caller"].append(voiced)
         legs["added to a turn"].append(request + sentence + voiced)
     clears = journal.all("clear")
-    interim = next(t for t in speech.told if not t.final and said[3].startswith(t.text) and len(t.text.split()) >= 2)
+    interim = next(
+        t for t in speech.told if not t.final and said[3].startswith(t.text) and len(t.text.split()) >= 2
+    )
     if len(clears) != 1:
         measured.wrong.append(f"{name}: {len(clears)} clears")
     else:

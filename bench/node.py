@@ -17,7 +17,11 @@ def main() -> None:
     directory = Path(chosen.pop("directory"))
     settings = load_settings(_env_file=None, **chosen)
     with running_app(settings, directory=directory, control_loop_s=0.5) as app:
-        ready = {"url": app.url, "database_url": app.settings.database_url, "redis_url": app.settings.redis_url}
+        ready = {
+            "url": app.url,
+            "database_url": app.settings.database_url,
+            "redis_url": app.settings.redis_url,
+        }
         print(json.dumps(ready), flush=True)
         sys.stdin.read()
 

@@ -85,6 +85,7 @@ class Manners:
     fill_s: float = 4.0
 
 
+EARLY_S = 0.005  # a timer may ring this much before its time: loops count in milliseconds, or round
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _NOISE_PART = re.compile(r"(?:m+-?)?h?m+|u+h+|u+m+")
 
@@ -164,9 +165,9 @@ class TurnTaking:
         return None
 
     def silent(self, now_s: float) -> list[Decision]:
-        """Time has passed; nothing is decided before `deadline_s`."""
+        """Time has passed; nothing is decided before `deadline_s`, but for a timer's grain."""
         due = self.deadline_s()
-        if due is None or now_s < due:
+        if due is None or now_s < due - EARLY_S:
             return []
         if self._agent is Agent.THINKING:
             self._filled = True

@@ -171,6 +171,11 @@ def test_without_prompts_silence_is_goodbye_at_once() -> None:
     assert turns(Agent.QUIET, manners).silent(7.0) == [Goodbye()]
 
 
+def test_a_timer_that_rings_a_moment_early_is_not_asked_to_ring_again() -> None:
+    taking = turns(Agent.QUIET)
+    assert taking.silent(7.0 - 0.001) == [AskAgain(1)]
+
+
 def test_silence_counts_from_the_end_of_what_the_agent_said() -> None:
     taking = turns(Agent.SPEAKING)
     assert taking.deadline_s() is None

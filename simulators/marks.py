@@ -22,9 +22,9 @@ from dataclasses import dataclass, fields
 from starlette.applications import Starlette
 
 from engine.audio import FRAME_BYTES, SAMPLE_RATE
+from local.serving import serve_forever
 from local.speech.app import speech_app
 from local.speech.ports import Completed, Interim, ListenParams, SpeakParams, Started, Tell
-from local.speech.serve import serve_forever
 from local.speech.watch import Limits
 
 CHARACTERS_PER_S = 15.0

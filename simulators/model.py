@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import uvloop
 from starlette.applications import Starlette
 
 from local.chat import Call, CutShort, Finish, Piece, Record, Refused, Text, chat_app
 from local.receptionist.continuing import text_of, unsaid
-from local.receptionist.serving import run
+from local.serving import serve_forever
 
 SNAPSHOT = "gpt-4o-2024-08-06"
 STALL_S = 3600.0  # far longer than any client waits; it ends when the client leaves
@@ -238,7 +237,7 @@ def main() -> int:
     except (OSError, msgspec.DecodeError) as error:
         print(f"{options.script} is not a script: {error}", file=sys.stderr)
         return 2
-    uvloop.run(run(scripted_app(script, Record()), options.host, options.port, options.with_parent))
+    serve_forever(scripted_app(script, Record()), options.host, options.port, with_parent=options.with_parent)
     return 0
 
 

@@ -4,11 +4,9 @@ import argparse
 import logging
 import sys
 
-import uvloop
-
 from local.chat import chat_app
 from local.receptionist.brain import WORD_GAP_S, Receptionist
-from local.receptionist.serving import run
+from local.serving import serve_forever
 
 
 def main() -> int:
@@ -24,7 +22,7 @@ def main() -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     app = chat_app(Receptionist(max(0.0, options.word_gap_ms) / 1000))
     try:
-        uvloop.run(run(app, options.host, options.port, options.with_parent))
+        serve_forever(app, options.host, options.port, with_parent=options.with_parent)
     except OSError as error:
         print(f"Can't listen on {options.host}:{options.port}: {error}", file=sys.stderr)
         return 1

@@ -4,9 +4,9 @@ import argparse
 import logging
 import sys
 
+from local.serving import serve_forever
 from local.speech.app import speech_app
 from local.speech.extra import MissingExtra
-from local.speech.serve import serve_forever
 from local.speech.watch import Limits
 
 

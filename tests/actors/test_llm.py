@@ -31,7 +31,7 @@ from engine.messages import (
 from engine.settings import Settings
 from engine.vendors.openai import ChatModel
 from local.chat import Outcome, Record
-from local.receptionist.serving import serving
+from local.serving import serving
 from simulators.model import load_script, scripted_app
 
 FAST = {"first_token_s": 0, "gap_s": 0}
@@ -66,8 +66,8 @@ class Line:
 
 @asynccontextmanager
 async def line_to(app: Any, record: Record | None = None, **settings: Any) -> AsyncIterator[Line]:
-    async with serving(app) as port:
-        line = Line(port, record or Record(), **settings)
+    async with serving(app) as server:
+        line = Line(server.port, record or Record(), **settings)
         spawn(line.actor, "llm")
         try:
             yield line

@@ -27,10 +27,10 @@ from engine.messages import (
 from engine.settings import Settings
 from engine.vendors import deepgram
 from engine.vendors.deepgram import Heard, ListenSocket
+from local.serving import serving
 from local.speech import ports
 from local.speech.app import speech_app
 from local.speech.params import Refusal
-from local.speech.serve import Serving, serving
 from local.speech.watch import Limits, Watch
 from simulators.marks import MarksDelays, mark_audio, marks_app
 
@@ -41,10 +41,10 @@ FAST = MarksDelays(final_s=0.02, first_audio_s=0.02, voice_speed=50.0)
 class Line:
     """An SttActor on a socket, and everybody that it knows."""
 
-    def __init__(self, server: Serving) -> None:
+    def __init__(self, url: str, watch: Watch) -> None:
         self.call, self.stream = Told(), Told()
-        self.watch: Watch = server.watch
-        settings = Settings(_env_file=None, deepgram_base_url=server.http_url)  # type: ignore[call-arg]
+        self.watch = watch
+        settings = Settings(_env_file=None, deepgram_base_url=url)  # type: ignore[call-arg]
         client = deepgram.client(settings)
         self.actor = SttActor(lambda: ListenSocket(client, settings), self.call, self.stream)
 
@@ -69,8 +69,9 @@ class Line:
 
 @asynccontextmanager
 async def line(app: Any = None) -> AsyncIterator[Line]:
-    async with serving(app or marks_app(FAST)) as server:
-        line = Line(server)
+    app = app or marks_app(FAST)
+    async with serving(app) as server:
+        line = Line(server.http_url, app.state.watch)
         spawn(line.actor, "stt")
         try:
             yield line

@@ -20,11 +20,10 @@ from engine.messages import Adopt, Hush, Speak, SpeechAudio, SpeechWhole, TtsHel
 from engine.settings import Settings
 from engine.vendors import deepgram
 from engine.vendors.deepgram import SpeakSocket
-from local.receptionist.serving import serving as serving_plain
+from local.serving import serving
 from local.speech.app import speech_app
 from local.speech.params import Refusal
 from local.speech.ports import Voice
-from local.speech.serve import serving
 from local.speech.watch import Limits, Watch
 from simulators.marks import MarkReader, MarksDelays, MarksVoice, marks_app, text_of
 
@@ -73,7 +72,8 @@ async def running(line: Line) -> AsyncIterator[Line]:
 
 @asynccontextmanager
 async def line(app: Any = None) -> AsyncIterator[Line]:
-    async with serving(app or marks_app(FAST)) as server, running(Line(server.http_url, server.watch)) as it:
+    app = app or marks_app(FAST)
+    async with serving(app) as server, running(Line(server.http_url, app.state.watch)) as it:
         yield it
 
 
@@ -339,7 +339,7 @@ class ByHand:
 @asynccontextmanager
 async def by_hand() -> AsyncIterator[tuple[ByHand, Line]]:
     hand = ByHand()
-    async with serving_plain(hand.app) as port, running(Line(f"http://127.0.0.1:{port}")) as agent:
+    async with serving(hand.app) as server, running(Line(server.http_url)) as agent:
         yield hand, agent
 
 

@@ -1,9 +1,7 @@
 """A seeded dealership on a real Postgres, its clock stopped at a Tuesday morning, with NHTSA on loopback."""
 
-import asyncio
 import datetime as dt
 import itertools
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,11 +9,11 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import msgspec
 import pytest
-import uvicorn
 
 from crm.seed import seed
 from crm.tools import DealershipTools
 from engine.messages import ToolRequest, ToolResult
+from local.serving import serving
 from simulators.nhtsa import create_app
 
 CHICAGO = ZoneInfo("America/Chicago")
@@ -44,17 +42,8 @@ async def rows(seeded_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def nhtsa_url() -> AsyncIterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(
-            uvicorn.Config(create_app(), log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
-        )
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            async with asyncio.timeout(30):
-                await serving
+    async with serving(create_app()) as server:
+        yield server.http_url
 
 
 @pytest.fixture

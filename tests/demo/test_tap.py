@@ -11,7 +11,7 @@ from engine.settings import load_settings
 from engine.utterances import Told
 from engine.vendors import deepgram
 from engine.vendors.deepgram import AudioCame, FlushDone, Heard, VendorLost
-from local.speech.serve import Serving, serving
+from local.serving import Serving, serving
 from simulators.marks import mark_audio, marks_app
 
 LIMIT_S = 20.0

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from local.chat import Call, CutShort, Finish, Outcome, Piece, Record, Refused, Text, chat_app
-from local.receptionist.serving import serving
+from local.serving import serving
 
 USER = [{"role": "user", "content": "Hello"}]
 TOOL = {
@@ -60,9 +60,9 @@ class Endless(Fixed):
 @asynccontextmanager
 async def client_of(brain: Any, record: Record | None = None) -> AsyncIterator[openai.AsyncOpenAI]:
     async with (
-        serving(chat_app(brain, record)) as port,
+        serving(chat_app(brain, record)) as server,
         openai.AsyncOpenAI(
-            api_key="sk-test", base_url=f"http://127.0.0.1:{port}/v1", max_retries=0, timeout=10
+            api_key="sk-test", base_url=f"{server.http_url}/v1", max_retries=0, timeout=10
         ) as client,
     ):
         yield client
@@ -123,8 +123,8 @@ async def test_a_reply_of_only_tool_calls_begins_with_null_content() -> None:
 
 async def test_the_body_ends_right_after_done() -> None:
     async with (
-        serving(chat_app(Fixed(Text("Hi")))) as port,
-        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as http,
+        serving(chat_app(Fixed(Text("Hi")))) as server,
+        httpx2.AsyncClient(base_url=server.http_url, timeout=10) as http,
     ):
         answer = await http.post(
             "/v1/chat/completions",
@@ -216,8 +216,8 @@ async def test_a_reply_that_ends_clean_is_recorded_as_done() -> None:
 
 async def test_no_key_is_a_401() -> None:
     async with (
-        serving(chat_app(Fixed(Text("Hi")))) as port,
-        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as http,
+        serving(chat_app(Fixed(Text("Hi")))) as server,
+        httpx2.AsyncClient(base_url=server.http_url, timeout=10) as http,
     ):
         body = {"model": "any", "messages": USER}
         bare = await http.post("/v1/chat/completions", json=body)
@@ -285,8 +285,8 @@ async def test_a_strict_schema_with_an_optional_property_is_refused() -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b"[" * 100_000])
 async def test_a_body_that_is_no_request_is_a_400(body: bytes) -> None:
     async with (
-        serving(chat_app(Fixed(Text("Hi")))) as port,
-        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as http,
+        serving(chat_app(Fixed(Text("Hi")))) as server,
+        httpx2.AsyncClient(base_url=server.http_url, timeout=10) as http,
     ):
         headers = {"Authorization": "Bearer sk-test"}
         answer = await http.post("/v1/chat/completions", content=body, headers=headers)

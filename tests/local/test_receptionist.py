@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from local.chat import Outcome, Record, chat_app
 from local.receptionist.brain import Receptionist
 from local.receptionist.dialogue import answer
-from local.receptionist.serving import serving
+from local.serving import serving
 from tests.processes import ended, listening
 
 RULES = """You are the telephone receptionist of Trunkline Motors.
@@ -182,9 +182,9 @@ async def call(
     calendar: Calendar | None = None, prompt: str = KNOWN, tools: Any = TOOLS
 ) -> AsyncIterator[Caller]:
     async with (
-        serving(chat_app(Receptionist(word_gap_s=0))) as port,
+        serving(chat_app(Receptionist(word_gap_s=0))) as server,
         openai.AsyncOpenAI(
-            api_key="local", base_url=f"http://127.0.0.1:{port}/v1", max_retries=0, timeout=10
+            api_key="local", base_url=f"{server.http_url}/v1", max_retries=0, timeout=10
         ) as client,
     ):
         yield Caller(client, calendar or Calendar(), prompt, tools)
@@ -599,9 +599,9 @@ async def test_without_tools_it_admits_that_it_can_do_nothing() -> None:
 async def test_sentences_come_word_by_word_and_stop_when_the_client_leaves() -> None:
     record = Record()
     async with (
-        serving(chat_app(Receptionist(word_gap_s=0.01), record)) as port,
+        serving(chat_app(Receptionist(word_gap_s=0.01), record)) as server,
         openai.AsyncOpenAI(
-            api_key="local", base_url=f"http://127.0.0.1:{port}/v1", max_retries=0, timeout=10
+            api_key="local", base_url=f"{server.http_url}/v1", max_retries=0, timeout=10
         ) as client,
     ):
         messages: Any = [

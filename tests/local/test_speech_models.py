@@ -166,4 +166,4 @@ async def test_the_process_ends_with_its_parents_pipe() -> None:
 async def test_the_process_ends_on_sigterm() -> None:
     async with speech_process() as (process, _):
         process.terminate()
-        await ended(process)
+        assert await ended(process) == 0

@@ -13,9 +13,9 @@ from deepgram.speak.v1.types import SpeakV1Text
 from websockets.exceptions import ConnectionClosedError
 
 from engine.audio import FRAME_BYTES, silence
+from local.serving import Serving, serving
 from local.speech.params import Refusal
-from local.speech.serve import Serving, serving
-from local.speech.watch import Limits
+from local.speech.watch import Limits, Watch
 from simulators.marks import MarkReader, MarksDelays, mark_audio, marks_app, text_of
 
 SENTENCE = "I need an oil change tomorrow at nine."
@@ -177,13 +177,15 @@ async def test_a_client_that_sends_nothing_is_closed_with_1011() -> None:
 
 
 async def test_keep_alive_is_silent_and_keeps_the_socket() -> None:
-    async with serving(marks_app(FAST, Limits(idle_s=2.0))) as server, listening(server) as socket:
+    app = marks_app(FAST, Limits(idle_s=2.0))
+    watch: Watch = app.state.watch
+    async with serving(app) as server, listening(server) as socket:
         for _ in range(50):  # longer than the idle limit
             await socket.send_keep_alive()
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(socket.recv(), 0.05)
-        assert server.watch.types("listen") == ["KeepAlive"] * 50
-        assert server.watch.count("listen") == 1
+        assert watch.types("listen") == ["KeepAlive"] * 50
+        assert watch.count("listen") == 1
 
 
 async def test_long_silence_brings_finals_without_words() -> None:
@@ -227,27 +229,31 @@ async def test_a_wrong_parameter_is_refused_with_400(wrong: dict[str, Any]) -> N
 
 
 async def test_a_shut_door_refuses_with_its_own_status() -> None:
-    async with serving(marks_app(FAST)) as server:
-        server.watch.refusal = Refusal(429, "TOO_MANY_REQUESTS", "Too many requests.")
+    app = marks_app(FAST)
+    watch: Watch = app.state.watch
+    async with serving(app) as server:
+        watch.refusal = Refusal(429, "TOO_MANY_REQUESTS", "Too many requests.")
         with pytest.raises(ApiError) as refused:
             async with listening(server):
                 pytest.fail("the socket opened")
         assert refused.value.status_code == 429
-        server.watch.refusal = None
+        watch.refusal = None
         async with listening(server):
-            assert server.watch.count("listen") == 1
+            assert watch.count("listen") == 1
 
 
 async def test_sockets_are_counted_while_they_are_open_and_can_be_closed_from_behind() -> None:
-    async with serving(marks_app(FAST)) as server, listening(server) as first:
+    app = marks_app(FAST)
+    watch: Watch = app.state.watch
+    async with serving(app) as server, listening(server) as first:
         async with listening(server):
-            assert (server.watch.count("listen"), server.watch.opened) == (2, 2)
-        await server.watch.until(lambda watch: watch.count("listen") == 1)
-        (open_socket,) = server.watch.sockets
+            assert (watch.count("listen"), watch.opened) == (2, 2)
+        await watch.until(lambda watch: watch.count("listen") == 1)
+        (open_socket,) = watch.sockets
         await open_socket.close(1011, "gone")
         with pytest.raises(ConnectionClosedError):
             await receive(first)
-        await server.watch.until(lambda watch: not watch.sockets)
+        await watch.until(lambda watch: not watch.sockets)
 
 
 # ---------------------------------------------------------------- speak

@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from local.chat import Outcome, Record
-from local.receptionist.serving import serving
+from local.serving import serving
 from simulators.model import load_script, scripted_app
 from tests.processes import ended, listening
 
@@ -34,9 +34,9 @@ def user(text: str) -> dict[str, Any]:
 async def model_of(script: dict[str, Any], record: Record | None = None) -> AsyncIterator[openai.AsyncOpenAI]:
     app = scripted_app(load_script(script), record or Record())
     async with (
-        serving(app) as port,
+        serving(app) as server,
         openai.AsyncOpenAI(
-            api_key="sk-test", base_url=f"http://127.0.0.1:{port}/v1", max_retries=0, timeout=10
+            api_key="sk-test", base_url=f"{server.http_url}/v1", max_retries=0, timeout=10
         ) as client,
     ):
         yield client

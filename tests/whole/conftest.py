@@ -14,20 +14,18 @@ import pytest_asyncio
 from engine.settings import load_settings
 from launcher.app import RunningApp, running_app
 from launcher.ports import free_ports
+from local.serving import bound, serving_on
 from simulators.marks import MarksDelays
 from simulators.twilio import SimTwilio
 from tests.whole.bench import ACCOUNT, AUTH_TOKEN, Bench
-from tests.whole.vendors import CarServer, ModelServer, Speech, listening
+from tests.whole.vendors import CarServer, ModelServer, Speech
 
 
 @pytest.fixture(scope="session")
 def listeners() -> Iterator[list[socket.socket]]:
     """Sockets of speech, the model and NHTSA: bound before the app starts, so that nobody else takes the ports."""
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(3)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        yield sockets
+        yield [held.enter_context(bound()) for _ in range(3)]
 
 
 @pytest.fixture(scope="session")
@@ -69,9 +67,9 @@ async def whole_bench(app: RunningApp, listeners: list[socket.socket]) -> AsyncI
     """The app with its vendors listening."""
     bench = Bench(app, Speech(), ModelServer(), CarServer())
     async with (
-        listening(bench.speech.app, listeners[0]),
-        listening(bench.model.app, listeners[1]),
-        listening(bench.cars.app, listeners[2]),
+        serving_on(listeners[0], bench.speech.app),
+        serving_on(listeners[1], bench.model.app),
+        serving_on(listeners[2], bench.cars.app),
     ):
         await bench.open()
         yield bench

@@ -5,18 +5,15 @@ look at a call from the vendors' side too.
 """
 
 import asyncio
-import contextlib
 import re
 import secrets
-import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
-import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from local.chat import Piece, Record, chat_app
@@ -28,7 +25,6 @@ from simulators.marks import MarksDelays, MarksRecogniser, MarksVoice
 from simulators.model import SNAPSHOT, Rule, Script, ScriptedModel
 
 CACHED_TOKENS = 7  # what the model says of each prompt
-_START_S = 20.0
 _CALLER = re.compile(r"Caller's number: (\S+?)\.")
 
 
@@ -211,37 +207,3 @@ class CarServer:
         async with asyncio.timeout(timeout_s):
             while vin not in self.asked:
                 await self._changed.wait()
-
-
-# ---------------------------------------------------------------- on ports
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield  # signals are pytest's
-
-
-@contextlib.asynccontextmanager
-async def listening(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
-    """Serves `app` on a bound socket, in the running loop, for as long as the block lasts."""
-    config = uvicorn.Config(
-        app,
-        ws="websockets-sansio",
-        ws_per_message_deflate=False,
-        log_level="warning",
-        timeout_graceful_shutdown=1,
-    )
-    server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        async with asyncio.timeout(_START_S):
-            while not server.started:
-                assert not task.done(), task
-                await asyncio.sleep(0.01)
-        yield
-    finally:
-        server.should_exit = True
-        await asyncio.wait({task}, timeout=_START_S)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -5,6 +5,7 @@ import difflib
 import random
 import re
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -13,6 +14,7 @@ from deepgram import AsyncDeepgramClient
 from deepgram.environment import DeepgramClientEnvironment
 
 from engine.audio import FRAME_BYTES, encode_table, silence
+from launcher.vendors import local_speech
 from tests.processes import ended, listening
 
 pytest.importorskip("moonshine_voice")
@@ -35,12 +37,24 @@ SENTENCES = {
 }
 
 
-def speech_process(*arguments: str) -> AbstractAsyncContextManager[tuple[Process, int]]:
-    return listening("local.speech", "--with-parent", *arguments, stdin=PIPE)
+def speech_process() -> AbstractAsyncContextManager[tuple[Process, int]]:
+    return listening("local.speech", "--with-parent", stdin=PIPE)
 
 
-def client_of(port: int) -> AsyncDeepgramClient:
-    ws, http = f"ws://127.0.0.1:{port}", f"http://127.0.0.1:{port}"
+@pytest.fixture(scope="module")
+def speech_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """One process for all sentences: it loads its models once."""
+    server = local_speech(tmp_path_factory.mktemp("speech"))
+    server.start()
+    try:
+        yield server.port
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def client(speech_port: int) -> AsyncDeepgramClient:
+    ws, http = f"ws://127.0.0.1:{speech_port}", f"http://127.0.0.1:{speech_port}"
     return AsyncDeepgramClient(
         api_key="any",
         environment=DeepgramClientEnvironment(base=http, production=ws, agent=ws, agent_rest=http),
@@ -69,16 +83,14 @@ def words_of(messages: list[Any]) -> list[str]:
     return re.findall(r"[a-z']+", " ".join(finals).lower().replace("good bye", "goodbye").replace("-", ""))
 
 
-async def test_what_callers_want_is_heard_word_for_word() -> None:
+async def test_what_callers_want_is_heard_word_for_word(client: AsyncDeepgramClient) -> None:
     heard: dict[str, list[str]] = {}
-    async with speech_process() as (_, port):
-        client = client_of(port)
-        for sentence in SENTENCES:
-            messages = await listen(client, silence(600) + await as_caller(client, sentence) + silence(1200))
-            heard[sentence] = words_of(messages)
-            kinds = [m.type for m in messages]
-            assert (kinds[0], kinds[-1]) == ("SpeechStarted", "Metadata")
-            assert any(m.type == "Results" and m.speech_final for m in messages)
+    for sentence in SENTENCES:
+        messages = await listen(client, silence(600) + await as_caller(client, sentence) + silence(1200))
+        heard[sentence] = words_of(messages)
+        kinds = [m.type for m in messages]
+        assert (kinds[0], kinds[-1]) == ("SpeechStarted", "Metadata")
+        assert any(m.type == "Results" and m.speech_final for m in messages)
     missed = {said: heard[said] for said, telling in SENTENCES.items() if not telling <= set(heard[said])}
     # Synthesis is not the same twice: a sentence in nine may be misheard, and a word in eight of all.
     assert len(missed) <= 1, missed
@@ -87,54 +99,46 @@ async def test_what_callers_want_is_heard_word_for_word() -> None:
     assert difflib.SequenceMatcher(None, said_words, heard_words, autojunk=False).ratio() >= 0.88, heard
 
 
-async def test_words_are_heard_while_the_caller_still_speaks() -> None:
-    async with speech_process() as (_, port):
-        client = client_of(port)
-        audio = silence(600) + await as_caller(client, next(iter(SENTENCES))) + silence(1200)
-        messages = await listen(client, audio, frame_s=0.02)
+async def test_words_are_heard_while_the_caller_still_speaks(client: AsyncDeepgramClient) -> None:
+    audio = silence(600) + await as_caller(client, next(iter(SENTENCES))) + silence(1200)
+    messages = await listen(client, audio, frame_s=0.02)
     kinds = [(m.type, getattr(m, "is_final", None)) for m in messages]
     assert kinds.index(("Results", False)) < kinds.index(("Results", True))
     starts = {m.start for m in messages[: kinds.index(("Results", True)) + 1] if m.type == "Results"}
     assert len(starts) == 1  # an interim is replaced by the next one with the same start
 
 
-async def test_words_are_not_lost_when_the_stream_is_closed_in_the_middle_of_speech() -> None:
-    async with speech_process() as (_, port):
-        client = client_of(port)
-        audio = (await as_caller(client, "I'd like to book an oil change.")).rstrip(silence(1))
-        words = words_of(await listen(client, silence(600) + audio, frame_s=0.02))
+async def test_words_are_not_lost_when_the_stream_is_closed_in_the_middle_of_speech(
+    client: AsyncDeepgramClient,
+) -> None:
+    audio = (await as_caller(client, "I'd like to book an oil change.")).rstrip(silence(1))
+    words = words_of(await listen(client, silence(600) + audio, frame_s=0.02))
     assert words[-1] == "change"
 
 
-async def test_a_second_sentence_does_not_repeat_the_first() -> None:
-    async with speech_process() as (_, port):
-        client = client_of(port)
-        first = await as_caller(client, "I'd like to book an oil change.")
-        second = await as_caller(client, "Can I come in on Thursday?")
-        audio = silence(600) + first + silence(300) + second + silence(1200)
-        words = words_of(await listen(client, audio))
+async def test_a_second_sentence_does_not_repeat_the_first(client: AsyncDeepgramClient) -> None:
+    first = await as_caller(client, "I'd like to book an oil change.")
+    second = await as_caller(client, "Can I come in on Thursday?")
+    audio = silence(600) + first + silence(300) + second + silence(1200)
+    words = words_of(await listen(client, audio))
     assert words.count("change") <= 1
     assert words[-6:] == ["can", "i", "come", "in", "on", "thursday"]
 
 
-async def test_silence_and_noise_say_nothing() -> None:
+async def test_silence_and_noise_say_nothing(client: AsyncDeepgramClient) -> None:
     noise = random.Random(7)
     table = encode_table()
     hiss = bytes(table[int(noise.gauss(0, 500)) & 0xFFFF] for _ in range(8 * 8000))
-    async with speech_process() as (_, port):
-        client = client_of(port)
-        for audio in (silence(8000), hiss):
-            messages = await listen(client, audio)
-            assert words_of(messages) == []
-            assert not any(m.type == "SpeechStarted" for m in messages)
+    for audio in (silence(8000), hiss):
+        messages = await listen(client, audio)
+        assert words_of(messages) == []
+        assert not any(m.type == "SpeechStarted" for m in messages)
 
 
-async def test_callers_on_several_sockets_are_heard_apart() -> None:
+async def test_callers_on_several_sockets_are_heard_apart(client: AsyncDeepgramClient) -> None:
     said = ["I need a battery check.", "What times do you have on Monday?", "Yes, that works for me."]
-    async with speech_process() as (_, port):
-        client = client_of(port)
-        audios = [silence(600) + await as_caller(client, text) + silence(1200) for text in said]
-        heard = await asyncio.gather(*(listen(client, audio) for audio in audios))
+    audios = [silence(600) + await as_caller(client, text) + silence(1200) for text in said]
+    heard = await asyncio.gather(*(listen(client, audio) for audio in audios))
     telling = ["battery", "monday", "works"]
     assert [[word in words_of(m) for word in telling] for m in heard] == [
         [True, False, False],
@@ -143,14 +147,12 @@ async def test_callers_on_several_sockets_are_heard_apart() -> None:
     ]
 
 
-async def test_the_shifted_voice_is_another_than_the_agents() -> None:
-    async with speech_process() as (_, port):
-        client = client_of(port)
-        shifted = await as_caller(client, "Hello, I need an oil change.")
-        plain = client.speak.v1.audio.generate(
-            text="Hello, I need an oil change.", model="aura-2-thalia-en", container="none", **TELEPHONE
-        )
-        agent = b"".join([chunk async for chunk in plain])
+async def test_the_shifted_voice_is_another_than_the_agents(client: AsyncDeepgramClient) -> None:
+    shifted = await as_caller(client, "Hello, I need an oil change.")
+    plain = client.speak.v1.audio.generate(
+        text="Hello, I need an oil change.", model="aura-2-thalia-en", container="none", **TELEPHONE
+    )
+    agent = b"".join([chunk async for chunk in plain])
     assert 8000 < len(shifted) < 40_000
     assert 8000 < len(agent) < 40_000
     assert shifted != agent

@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -15,6 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from engine.twilio import signature, stream
 from engine.twilio.stream import Event, Mark, Media, Start, Stop, StreamReader
+from local.serving import bound, serving_on
 
 TOKEN = "0123456789abcdef"
 LIMIT_S = 20.0
@@ -162,25 +161,14 @@ class FarSide:
 @contextlib.asynccontextmanager
 async def far_side() -> AsyncIterator[FarSide]:
     """An app that listens on a free port of loopback; raises what went wrong in it."""
-    # asyncio switches Nagle's delay off only where the protocol is named: without it answers take 40 ms.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()  # connections wait in the backlog until the server takes them
+    with bound() as listener:
         far = FarSide(listener.getsockname()[1])
         routes = [
             WebSocketRoute("/media", far.media),
             Route("/{path:path}", far.webhook, methods=["POST"]),
         ]
-        app = Starlette(routes=routes)
-        server = uvicorn.Server(
-            uvicorn.Config(app, log_level="critical", lifespan="off", ws_ping_interval=None)
-        )
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
+        async with serving_on(listener, Starlette(routes=routes)):
             yield far
-        finally:
-            server.should_exit = True
-            await asyncio.wait_for(serving, LIMIT_S)
         if far.failure is not None:
             raise far.failure
         assert far.unsigned == []

@@ -227,5 +227,8 @@ class Bench:
             raise AssertionError(f"{error}: left are {left}") from None
 
 
+MakesCall = Callable[[Bench], Awaitable[Talk]]
+
+
 def _encoded(value: Any) -> str:
     return msgspec.json.encode(value).decode()

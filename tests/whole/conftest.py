@@ -17,7 +17,7 @@ from launcher.ports import free_ports
 from local.serving import bound, serving_on
 from simulators.marks import MarksDelays
 from simulators.twilio import SimTwilio
-from tests.whole.bench import ACCOUNT, AUTH_TOKEN, Bench
+from tests.whole.bench import ACCOUNT, AUTH_TOKEN, Bench, MakesCall, Talk
 from tests.whole.vendors import CarServer, ModelServer, Speech
 
 
@@ -76,11 +76,38 @@ async def whole_bench(app: RunningApp, listeners: list[socket.socket]) -> AsyncI
         await bench.close()
 
 
+@contextlib.asynccontextmanager
+async def own_twilio(bench: Bench) -> AsyncIterator[None]:
+    """A Twilio of its own for the bench, and vendors at their usual pace; quiet at the end."""
+    bench.speech.delays = MarksDelays(final_s=0.1, first_audio_s=0.05)
+    async with SimTwilio(AUTH_TOKEN, ACCOUNT) as twilio:
+        bench.twilio = twilio
+        yield
+    await bench.quiet()
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def bench(whole_bench: Bench) -> AsyncIterator[Bench]:
-    """The bench with a Twilio of the test's own and vendors at their usual pace; quiet when the test is over."""
-    whole_bench.speech.delays = MarksDelays(final_s=0.1, first_audio_s=0.05)
-    async with SimTwilio(AUTH_TOKEN, ACCOUNT) as twilio:
-        whole_bench.twilio = twilio
+    """The bench as a test finds it."""
+    async with own_twilio(whole_bench):
         yield whole_bench
-    await whole_bench.quiet()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def calls(request: pytest.FixtureRequest, whole_bench: Bench) -> AsyncIterator[dict[MakesCall, Talk]]:
+    """What the run's tests name with `@pytest.mark.call`, over: most of a call is waiting, so they wait together."""
+    marks = (mark for item in request.session.items for mark in item.iter_markers("call"))
+    async with own_twilio(whole_bench):
+        talks = {
+            makes: await makes(whole_bench)
+            for makes in dict.fromkeys(mark.kwargs["made_by"] for mark in marks)
+        }
+        for talk in talks.values():
+            await talk.call.settled()
+        yield talks
+
+
+@pytest.fixture
+def talk(request: pytest.FixtureRequest, calls: dict[MakesCall, Talk]) -> Talk:
+    """The call that the test names. `await talk.ended()` raises what failed in it."""
+    return calls[request.node.get_closest_marker("call").kwargs["made_by"]]

@@ -88,10 +88,8 @@ async def test_a_caller_may_hang_up_while_a_tool_runs_and_its_result_is_kept(ben
     assert len(talk.exchanges()) == 1, "the model was asked though nobody was there to hear it"
 
 
-async def test_a_stream_that_breaks_is_taken_up_in_a_new_one_with_an_apology_and_the_whole_history(
-    bench: Bench,
-) -> None:
-    live: list[bool] = []
+async def is_cut_off(bench: Bench) -> Talk:
+    """A caller whose stream breaks in the middle of an answer."""
 
     async def person(c: Caller) -> None:
         await c.hears("help you today")
@@ -100,7 +98,7 @@ async def test_a_stream_that_breaks_is_taken_up_in_a_new_one_with_an_apology_and
         await c.hears("answer is blue")
         await c.cut()
         await c.hears("cut off for a moment. Could you say that again?")
-        live.append(talk.sid in await bench.live())
+        assert talk.sid in await bench.live(), "the call that goes on is not among the live ones"
         await c.quiet(0.2)
         await c.say("The second question")
         await c.hears("answer is red.")
@@ -111,14 +109,19 @@ async def test_a_stream_that_breaks_is_taken_up_in_a_new_one_with_an_apology_and
         says("The first answer is blue, as the sky is on a day in June.", user="the first question"),
         says("The second answer is red.", user="the second question"),
     )
+    return talk
 
+
+@pytest.mark.call(made_by=is_cut_off)
+async def test_a_stream_that_breaks_is_taken_up_in_a_new_one_with_an_apology_and_the_whole_history(
+    bench: Bench, talk: Talk
+) -> None:
     stored = await ended_cleanly(bench, talk, "caller_hung_up")
     opened = [event.detail["stream"] for event in talk.call.journal.all("stream_opened")]
     asked = [event.detail["url"] for event in talk.call.journal.all("webhook")]
     assert len(set(opened)) == 2
     assert [url.rpartition("/")[2] for url in asked] == ["incoming", "stream-ended", "status"]
     assert stored.meta.stream == opened[1]
-    assert live == [True], "the call that goes on is not among the live ones"
     messages = talk.exchanges()[-1].request["messages"][1:]
     assert [m["content"] for m in messages if m["role"] == "user"] == [
         "The first question",
@@ -131,12 +134,19 @@ async def test_a_stream_that_breaks_is_taken_up_in_a_new_one_with_an_apology_and
     assert [event["cut_off"] for event in await bench.events(talk.sid, "call_resumed")] == [True]
 
 
-async def test_a_line_that_stays_mute_is_asked_then_told_goodbye_and_hung_up_on(bench: Bench) -> None:
+async def stays_mute(bench: Bench) -> Talk:
+    """A caller who says nothing."""
+
     async def person(c: Caller) -> None:
         await c.ended()
 
-    talk = await bench.dial(person)
+    return await bench.dial(person)
 
+
+@pytest.mark.call(made_by=stays_mute)
+async def test_a_line_that_stays_mute_is_asked_then_told_goodbye_and_hung_up_on(
+    bench: Bench, talk: Talk
+) -> None:
     await ended_cleanly(bench, talk, "silent")
     said = talk.person.heard.text()
     assert "Are you still there?" in said

@@ -68,7 +68,8 @@ def what_was_heard_is_what_was_said(talk: Talk, messages: list[dict]) -> None:
     assert messages[-1] == {"role": "user", "content": "Wait, stop please"}
 
 
-async def test_a_caller_who_says_mm_hmm_is_not_interrupting(bench: Bench) -> None:
+async def listens(bench: Bench) -> Talk:
+    """A caller who lets the agent know that they listen."""
     reply = "We have a good many open times on that day for you."
 
     async def person(c: Caller) -> None:
@@ -84,9 +85,13 @@ async def test_a_caller_who_says_mm_hmm_is_not_interrupting(bench: Bench) -> Non
         await c.hears("It is free.")
         await c.quiet(0.2)
 
-    talk = await bench.dial(
+    return await bench.dial(
         person, says(reply, user="when can i come"), says("It is free.", user="the price")
     )
+
+
+@pytest.mark.call(made_by=listens)
+async def test_a_caller_who_says_mm_hmm_is_not_interrupting(bench: Bench, talk: Talk) -> None:
     await talk.ended()
 
     assert talk.call.journal.all("clear") == []

@@ -6,7 +6,7 @@ import pytest
 
 from actors.tts import FLUSHES
 from simulators.caller import Caller
-from tests.whole.bench import Bench, says
+from tests.whole.bench import Bench, Talk, says
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 
@@ -17,7 +17,9 @@ WORDS = (
 LIST = [f"{word}." for word in WORDS.split()]
 
 
-async def test_keys_reach_the_model_as_words(bench: Bench) -> None:
+async def presses_keys(bench: Bench) -> Talk:
+    """A caller who presses several keys, and then one."""
+
     async def person(c: Caller) -> None:
         await c.hears("help you today")
         await c.quiet(0.2)
@@ -27,11 +29,15 @@ async def test_keys_reach_the_model_as_words(bench: Bench) -> None:
         await c.hears("got the five.")
         await c.quiet(0.2)
 
-    talk = await bench.dial(
+    return await bench.dial(
         person,
         says("I have got the number.", user="4711#"),
         says("I have got the five.", user="pressed 5 "),
     )
+
+
+@pytest.mark.call(made_by=presses_keys)
+async def test_keys_reach_the_model_as_words(talk: Talk) -> None:
     await talk.ended()
 
     users = [m["content"] for m in talk.exchanges()[-1].request["messages"] if m["role"] == "user"]
@@ -39,9 +45,9 @@ async def test_keys_reach_the_model_as_words(bench: Bench) -> None:
     assert talk.heard()[-2:] == ["I have got the number.", "I have got the five."]
 
 
-async def test_more_sentences_than_the_voice_takes_in_a_minute_are_spoken_without_a_hole(
-    bench: Bench,
-) -> None:
+async def hears_a_list(bench: Bench) -> Talk:
+    """A caller who is told a great many sentences at once."""
+
     async def person(c: Caller) -> None:
         await c.hears("help you today")
         await c.quiet(0.2)
@@ -50,7 +56,13 @@ async def test_more_sentences_than_the_voice_takes_in_a_minute_are_spoken_withou
             await c.hears(sentence)
         await c.quiet(0.3)
 
-    talk = await bench.dial(person, says(" ".join(LIST), user="count them all"))
+    return await bench.dial(person, says(" ".join(LIST), user="count them all"))
+
+
+@pytest.mark.call(made_by=hears_a_list)
+async def test_more_sentences_than_the_voice_takes_in_a_minute_are_spoken_without_a_hole(
+    bench: Bench, talk: Talk
+) -> None:
     await talk.ended()
 
     heard = talk.person.heard

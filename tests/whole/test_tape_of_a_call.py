@@ -9,14 +9,16 @@ import pytest
 from engine.messages import CallEnded
 from engine.tape import TapeError, TapeLine, read_tape
 from tests.virtual.replays import NoHush, again
-from tests.whole.bench import Bench, eventually
-from tests.whole.test_whole_call import booking_call
+from tests.whole.bench import Bench, Talk, eventually
+from tests.whole.booking import sarah_books
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 
 
-async def test_the_tape_of_a_whole_call_goes_the_same_way_again_a_hundred_times_faster(bench: Bench) -> None:
-    talk = await booking_call(bench)
+@pytest.mark.call(made_by=sarah_books)
+async def test_the_tape_of_a_whole_call_goes_the_same_way_again_a_hundred_times_faster(
+    bench: Bench, talk: Talk
+) -> None:
     await talk.ended()
     path = Path(bench.app.settings.tape_dir) / f"{talk.sid}.jsonl"
 

@@ -52,21 +52,26 @@ async def test_tools_that_a_model_calls_together_run_in_two_replicas_at_once(ben
     assert [result["model"] for result in results(talk.exchanges()[-1])] == ["Accord", "Accord"]
 
 
-async def test_a_turn_has_no_more_tools_than_are_allowed(bench: Bench) -> None:
+async def decodes_too_many(bench: Bench) -> Talk:
+    """A model that asks for two tools too many at once, and then for another."""
     limit = bench.app.settings.tool_calls_per_turn
     cars = [tool("decode_vin", vin=vin(30 + serial)) for serial in range(limit + 2)]
-
-    talk = await bench.dial(
+    return await bench.dial(
         asks("Decode them all", "enough for now"),
         says("", *cars, user="decode them all"),
         says("", tool("decode_vin", vin=vin(39)), after="decode_vin", times=1),
         says("That is enough for now.", after="decode_vin"),
     )
+
+
+@pytest.mark.call(made_by=decodes_too_many)
+async def test_a_turn_has_no_more_tools_than_are_allowed(bench: Bench, talk: Talk) -> None:
     await talk.ended()
 
+    limit = bench.app.settings.tool_calls_per_turn
     assert len(await bench.events(talk.sid, "tool_called")) == limit
     told = results(talk.exchanges()[-1])
-    assert len(told) == len(cars) + 1, "a call without an answer is an error to the model's API"
+    assert len(told) == limit + 3, "a call without an answer is an error to the model's API"
     assert sum("too many tools" in result.get("error", "") for result in told) == 3
     assert vin(39) not in bench.cars.asked
 

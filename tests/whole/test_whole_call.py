@@ -2,7 +2,6 @@
 
 import datetime as dt
 from itertools import pairwise
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -10,13 +9,12 @@ from engine.callrows import Leg
 from engine.history import Called, Cause, ReplyDone, Returned, Said, TurnBegan
 from engine.messages import Playback
 from local.chat import Outcome
-from simulators.caller import Caller
-from tests.whole.bench import SARAH, Bench, Talk, says, tool
+from tests.whole.bench import SARAH, Bench, Talk
+from tests.whole.booking import SLOTS, ZONE, next_tuesday, sarah_books
 from tests.whole.vendors import CACHED_TOKENS
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 
-ZONE = ZoneInfo("America/Chicago")
 LEGS = {
     Leg.FINAL_TO_REQUEST,
     Leg.FIRST_TOKEN,
@@ -25,44 +23,12 @@ LEGS = {
     Leg.AUDIO_TO_CALLER,
     Leg.VOICE_TO_VOICE,
 }
-SLOTS = "On Tuesday we have nine, nine thirty and ten in the morning and many times later in the day."
 
 
-def next_tuesday() -> dt.date:
-    """A Tuesday that is at least a week away."""
-    day = dt.datetime.now(ZONE).date() + dt.timedelta(days=7)
-    return day + dt.timedelta(days=(1 - day.weekday()) % 7)
-
-
-async def books(c: Caller) -> None:
-    await c.hears("help you today")
-    await c.quiet(0.3)
-    await c.say("I need an oil change on Tuesday")
-    await c.hears("nine thirty")
-    await c.say("Sorry, nine thirty please")
-    await c.hears("anything else")
-    await c.quiet(0.3)
-    await c.say("No, that was all")
-    await c.ended()
-
-
-async def booking_call(bench: Bench) -> Talk:
-    """Sarah books an oil change and interrupts the agent once."""
-    day = next_tuesday().isoformat()
-    return await bench.dial(
-        books,
-        says("Let me look.", tool("get_available_slots", service="oil change", date=day), user="oil change"),
-        says(SLOTS, after="get_available_slots"),
-        says("", tool("book_appointment", service="oil change", date=day, time="09:30", vehicle=None, name=None),
-             user="nine thirty"),
-        says("You are booked. Is there anything else?", after="book_appointment"),
-        says("Thanks for calling. Goodbye.", tool("end_call"), user="that was all"),
-        caller=SARAH,
-    )  # fmt: skip
-
-
-async def test_a_caller_is_known_asks_interrupts_books_and_is_hung_up_on_after_goodbye(bench: Bench) -> None:
-    talk = await booking_call(bench)
+@pytest.mark.call(made_by=sarah_books)
+async def test_a_caller_is_known_asks_interrupts_books_and_is_hung_up_on_after_goodbye(
+    bench: Bench, talk: Talk
+) -> None:
     status = await talk.ended()
     log = await bench.logged(talk.sid, "completed")
 

@@ -9,9 +9,12 @@ from engine import phrases
 from engine.history import Returned, Said
 from engine.session import Stored
 from simulators.caller import Caller
-from tests.whole.bench import Bench, Talk, eventually, says, tool, vin
+from tests.whole.bench import TRANSFER, Bench, Talk, eventually, says, tool, vin
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
+
+ANNOUNCED = "Of course. One moment, I am putting you through to our people."
+NEXT = {"completed": "hangup", "silent": "hangup", "transferred": "transfer"}
 
 
 async def ended_cleanly(bench: Bench, talk: Talk, outcome: str) -> Stored:
@@ -22,7 +25,7 @@ async def ended_cleanly(bench: Bench, talk: Talk, outcome: str) -> Stored:
     stored = await bench.session(talk.sid)
     assert log["ended_at"] is not None
     assert stored.meta.outcome == outcome
-    assert stored.next == ("hangup" if outcome in ("completed", "silent") else "")
+    assert stored.next == NEXT.get(outcome, "")
     assert all(item.settled for item in stored.items.values() if isinstance(item, Said))
     return stored
 
@@ -132,6 +135,37 @@ async def test_a_stream_that_breaks_is_taken_up_in_a_new_one_with_an_apology_and
     assert "June" not in " ".join(spoken)
     assert phrases.CUT_OFF in spoken[-1]
     assert [event["cut_off"] for event in await bench.events(talk.sid, "call_resumed")] == [True]
+
+
+async def asks_for_a_person(bench: Bench) -> Talk:
+    """A caller who wants to talk to somebody."""
+
+    async def person(c: Caller) -> None:
+        await c.hears("help you today")
+        await c.quiet(0.2)
+        await c.say("I would rather talk to a person")
+        await c.ended()
+
+    return await bench.dial(person, says(ANNOUNCED, tool("transfer_call"), user="to a person"))
+
+
+@pytest.mark.call(made_by=asks_for_a_person)
+async def test_who_asks_for_a_person_hears_the_announcement_out_and_is_put_through(
+    bench: Bench, talk: Talk
+) -> None:
+    await ended_cleanly(bench, talk, "transferred")
+
+    [asked] = talk.exchanges()
+    assert "transfer_call" in [offered["function"]["name"] for offered in asked.request["tools"]]
+    announced = talk.person.heard.sentences[-2:]
+    assert " ".join(talk.heard()[-2:]) == ANNOUNCED
+    assert all(sentence.whole for sentence in announced)
+    [dialled] = talk.call.journal.all("dial")
+    assert dialled.detail["number"] == TRANSFER
+    assert dialled.at > announced[-1].ended_at
+    assert [event.detail["by"] for event in talk.call.journal.all("closed")] == ["server"]
+    fetched = [event.detail["url"].rpartition("/")[2] for event in talk.call.journal.all("webhook")]
+    assert fetched == ["incoming", "stream-ended", "status"]
 
 
 async def stays_mute(bench: Bench) -> Talk:

@@ -156,9 +156,14 @@ def _measure(
 ) -> None:
     journal, heard, legs = call.journal, person.heard, measured.legs
     measured.calls += 1
-    stalls = journal.all("stalled")
+    stalls, audio = journal.all("stalled"), journal.all("audio")
     measured.stalls += len(stalls)
-    measured.gaps += sum(not any(abs(gap.at - stall.at) < 1.0 for stall in stalls) for gap in heard.gaps)
+    gaps = [gap for gap in heard.gaps if not any(abs(gap.at - stall.at) < 1.0 for stall in stalls)]
+    measured.gaps += len(gaps)
+    measured.wrong += [
+        f"{name}: a gap of {gap.silent_ms:.0f} ms, {1000 * (gap.at - audio[0].at):.0f} ms after the first audio"
+        for gap in gaps
+    ]
     if foreign := [
         s.text for s in heard.sentences[1:] if s.text.startswith("Caller") and not s.text.startswith(name)
     ]:
@@ -167,7 +172,6 @@ def _measure(
     if len(frames_at) != len(spoken_at):
         measured.wrong.append(f"{name}: {len(spoken_at)} frames spoken, {len(frames_at)} arrived")
     legs["frame to recogniser"] += [1000 * (b - a) for a, b in zip(spoken_at, frames_at, strict=False)]
-    audio = journal.all("audio")
     legs["set-up"].append(1000 * (audio[0].at - dialled - speech.delays.first_audio_s))
     finals = {t.text: t.at for t in speech.told if t.final and t.text in said}
     asked = {a.text: a for a in speech.asked if a.text.startswith(name)}

@@ -54,7 +54,7 @@ log = logging.getLogger("serve_app")
 
 TOOL_ACTOR = "ToolActor"
 SWEEP_S = 60.0
-FIRST_LOOK_UP_S = 5.0  # a handle's first use takes tens of milliseconds: better before a call than on one
+CHECK_LIMIT_S = 5.0
 ROUTING_S = 0.02  # longest time for which one tool holds up the next
 HEALTH: dict[str, Any] = {"health_check_period_s": 2, "health_check_timeout_s": 5}
 LOOP_LAG_LIMIT_S = 2.0
@@ -127,10 +127,12 @@ async def open_call_runtime(settings: Settings, tools: Any) -> CallRuntime:
     context = plain_context(settings)
     specs = make_toolbox(settings).specs
 
+    # Before the first call, which would pay for connections, imports and look-ups with a quarter of a second.
+    firsts = (tools.pid.remote(), store.ping(), _ask_postgres(engine), model.warm())
+    for state in await asyncio.gather(*(_state_of(first) for first in firsts)):
+        if state != "ok":
+            log.warning("a host starts cold: %s", state)
     routing = asyncio.Lock()
-    with contextlib.suppress(TimeoutError, RayError, RayServeException):  # the first tool then takes longer
-        async with asyncio.timeout(FIRST_LOOK_UP_S):
-            await tools.pid.remote()
 
     async def run_tool(request: ToolRequest) -> ToolResult:
         async with (
@@ -201,6 +203,7 @@ class IngressActor:
         self._engine = log_engine(settings)
         self._log = make_log(self._engine)
         self._deepgram = deepgram.client(settings)
+        deepgram.warm(self._deepgram, settings)
         open_runtime = functools.partial(open_call_runtime, settings, self._tools)
         self._hosts = HostPool(functools.partial(RayHost, open_runtime), settings.calls_per_host)
         ports = IngressPorts(
@@ -272,24 +275,25 @@ class IngressActor:
     async def _check_ready(self) -> dict[str, str]:
         checks = {
             "redis": self._store.ping(),
-            "postgres": self._ask_postgres(),
+            "postgres": _ask_postgres(self._engine),
             "hosts": self._hosts.ready(),
             "tools": self._ask_tools(),
         }
         states = await asyncio.gather(*(_state_of(check) for check in checks.values()))
         return dict(zip(checks, states, strict=True))
 
-    async def _ask_postgres(self) -> None:
-        async with self._engine.connect() as connection:
-            await connection.execute(select(call_log.c.call).limit(1))  # migrated, too
-
     async def _ask_tools(self) -> None:
         await self._tools.pid.remote()
 
 
-async def _state_of(check: Awaitable[None]) -> str:
+async def _ask_postgres(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        await connection.execute(select(call_log.c.call).limit(1))  # migrated, too
+
+
+async def _state_of(check: Awaitable[Any]) -> str:
     try:
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(CHECK_LIMIT_S):
             await check
     except (SessionAway, SQLAlchemyError, OSError, RayError, RayServeException) as error:
         return f"{type(error).__name__}: {error}"

@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import datetime as dt
 import json
-import socket
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,8 +18,9 @@ from bench.targets import ACCOUNT, AUTH_TOKEN, Target, Vendors, engine, floor
 from bench.usage import Usage, usage_of
 from bench.vendors import BenchModel, BenchSpeech
 from launcher.ports import free_ports
+from local.serving import bound, serving_on
 from simulators.twilio import SimTwilio
-from tests.whole.vendors import CarServer, listening
+from tests.whole.vendors import CarServer
 
 SETTLE_S = 5.0  # after the start, until imports and first connections are over
 RESULTS = Path(".trunkline") / "bench.json"
@@ -48,14 +48,12 @@ async def measure(options: argparse.Namespace, console: Console) -> list[Stage]:
 @contextlib.asynccontextmanager
 async def _listening(speech: BenchSpeech, model: BenchModel) -> AsyncIterator[Vendors]:
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(3)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
+        sockets = [held.enter_context(bound()) for _ in range(3)]
         at = [f"http://127.0.0.1:{one.getsockname()[1]}" for one in sockets]
         async with (
-            listening(speech.app, sockets[0]),
-            listening(model.app, sockets[1]),
-            listening(CarServer().app, sockets[2]),
+            serving_on(sockets[0], speech.app),
+            serving_on(sockets[1], model.app),
+            serving_on(sockets[2], CarServer().app),
         ):
             yield Vendors(at[0], f"{at[1]}/v1", f"{at[2]}/api/vehicles")
 

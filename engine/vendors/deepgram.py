@@ -78,6 +78,12 @@ def client(settings: Settings) -> AsyncDeepgramClient:
     return AsyncDeepgramClient(api_key=settings.deepgram_api_key or "local", environment=environment)
 
 
+def warm(deepgram: AsyncDeepgramClient, settings: Settings) -> None:
+    """Loads what the first sockets would: 35 ms of imports, which would hold up the audio of other calls."""
+    ListenSocket(deepgram, settings)
+    SpeakSocket(deepgram, settings)
+
+
 class _Socket:
     """One SDK socket with deadlines of ours: the SDK's own are 10 to 30 s and can't be set."""
 

@@ -24,6 +24,7 @@ from engine.settings import Settings
 log = logging.getLogger("engine.vendors.openai")
 
 CONNECT_LIMIT_S = 2.0
+WARM_LIMIT_S = 2.0
 KEEP_ALIVE_S = 120.0  # the SDK's 5 s would make most turns of a call pay for a new connection
 
 
@@ -94,6 +95,12 @@ class ChatModel:
         )
         self._settings = settings
         self._model = settings.llm_model
+
+    async def warm(self) -> None:
+        """Loads what the first request would (60 ms of imports) and opens a connection. Any answer will do, or none."""
+        _ = self._client.chat.completions.with_streaming_response
+        with contextlib.suppress(openai.APIError):
+            await self._client.models.retrieve(self._model, timeout=WARM_LIMIT_S)
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -7,10 +7,10 @@ STAMP := $(VENV)/.installed
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test serve call reset logs lint picture lock venv
+.PHONY: help demo test serve call reset logs bench bench-short lint picture lock venv
 
 help: ## lists these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## a call to watch, with no account and no telephone; SEED=n repeats one, MUTE=1 is silent
 	@exec $(PYTHON) -m demo --seed "$(SEED)" $(if $(MUTE),--mute)
@@ -29,6 +29,12 @@ reset: $(STAMP) ## throws away the local data of make serve
 
 logs: $(STAMP) ## follows the logs of make serve
 	@exec $(PYTHON) -m launcher.logs
+
+bench: $(STAMP) ## what a call costs, beside the least that it can; about 20 minutes
+	@exec $(PYTHON) -m bench
+
+bench-short: $(STAMP) ## the same in under 2 minutes: the engine alone, 10 calls at once
+	@exec $(PYTHON) -m bench --targets engine --calls 10 --ramp-s 10 --window-s 20 --idle-s 5
 
 lint: $(STAMP) ## style, types, and which part may import which
 	@$(VENV)/bin/ruff check .

@@ -213,6 +213,7 @@ class IngressActor:
             plain_context=lambda info: plain_context(settings, info.caller),
             make_stream=self._make_stream,
             check_ready=self._check_ready,
+            warm_hosts=lambda: self._hosts.pids,
         )
         return Ingress(settings, ports).app(self._opened)
 
@@ -266,6 +267,7 @@ class IngressActor:
             send=websocket.send_text,
             close=functools.partial(websocket.close, 1000),
             gave_up=self._store.gave_up,
+            moved=self._store.moved,
             hosts=self._hosts,
             listen=lambda: deepgram.ListenSocket(self._deepgram, settings),
             speak=lambda: deepgram.SpeakSocket(self._deepgram, settings),

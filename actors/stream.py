@@ -11,6 +11,7 @@ Tells: host        Start
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -41,6 +42,7 @@ from engine.messages import (
     Tick,
     TtsHeld,
 )
+from engine.session import SessionAway, Whereabouts
 from engine.settings import Settings
 from engine.telemetry import count
 from engine.vendors.deepgram import ListenSocket, SpeakSocket
@@ -58,6 +60,8 @@ class Placement(Protocol):
     """Where a call runs: its CallActor, and the way to leave."""
 
     call: Ref
+    host: str
+    pid: int
 
     def leave(self) -> None:
         """The stream needs this CallActor no more."""
@@ -79,6 +83,7 @@ class StreamPorts:
     send: Callable[[str], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     gave_up: Callable[[str, bool], Awaitable[None]]  # the call, and whether the caller was told why
+    moved: Callable[[Whereabouts], Awaitable[None]]
     hosts: Placer
     listen: Callable[[], ListenSocket]
     speak: Callable[[], SpeakSocket]
@@ -141,6 +146,8 @@ class StreamActor(Actor):
         self._gone: CallerGone | None = None
         self._given_up = False
         self._searches = 0
+        self._state = ""
+        self._moved = asyncio.Event()
         self.audio: Ref = self  # Stt, from `started` on
 
     async def started(self) -> None:
@@ -153,6 +160,7 @@ class StreamActor(Actor):
         self.spawn(self._media, "media")
         self.spawn(self._tts, "tts")
         self.spawn(self._stt, "stt")
+        self.work(self._tell_whereabouts(), "whereabouts")
         self._search()
 
     async def receive(self, message: Any) -> None:
@@ -180,6 +188,8 @@ class StreamActor(Actor):
                     self._give_up(f"no CallActor within {ATTACH_LIMIT_S:g} s")
             case Tick("over"):
                 self.stop()
+            case Down("whereabouts", why):
+                log.error("nobody is told where the call runs: %s", why)
             case Down(child, reason):
                 self._media_plane_failed(child, reason)
 
@@ -191,6 +201,8 @@ class StreamActor(Actor):
     def _search(self) -> None:
         """A stretch without a CallActor begins: it has `ATTACH_LIMIT_S` to end."""
         self._searches += 1
+        if self._epoch:
+            self._is("searching")
         self.after(ATTACH_LIMIT_S, Tick("attached?", self._searches))
         self._try()
 
@@ -260,6 +272,7 @@ class StreamActor(Actor):
             )
         )
         self._switch.through()
+        self._is("running")
         if self._gone is not None:
             self._media.tell(self._gone)
 
@@ -286,6 +299,7 @@ class StreamActor(Actor):
         count("calls_given_up")
         log.error("call given up: %s", why)
         self._given_up = True
+        self._is("given up")
         self._leave(CallerGone("dropped"))
         self._attempt += 1  # what the last one still says is old news
         self._epoch += 1
@@ -296,6 +310,27 @@ class StreamActor(Actor):
 
     async def _note_giving_up(self) -> None:
         await self._ports.gave_up(self._info.call, True)
+
+    # --- for those who ask where the call runs
+
+    def _is(self, state: str) -> None:
+        self._state = state
+        self._moved.set()
+
+    async def _tell_whereabouts(self) -> None:
+        """Tells the latest, one at a time: of two at once, the older might be written last."""
+        while True:
+            await self._moved.wait()
+            self._moved.clear()
+            placed = self._placement
+            host, pid = (placed.host, placed.pid) if placed is not None else ("", 0)
+            where = Whereabouts(
+                self._info.call, self._stream_sid, self._state, self._epoch, os.getpid(), host, pid
+            )
+            try:
+                await self._ports.moved(where)
+            except SessionAway:
+                count("live_unmarked")
 
     # --- the end
 

@@ -129,6 +129,7 @@ class RayHost:
         """Blocks for 8 to 39 ms: call it in a thread."""
         options = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": 0}
         self._handle: Any = ray.remote(CallHost).options(**options).remote(open_runtime)
+        self.name: str = self._handle._actor_id.hex()
 
     async def warm(self) -> int:
         """Waits until it is connected; its process id. Raises `HostLost`."""

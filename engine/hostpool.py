@@ -20,13 +20,18 @@ from engine.telemetry import count
 
 log = logging.getLogger("engine.hostpool")
 
+WARM_LEAST = (
+    2  # so that the first call of an idle replica has a host to go to, should its own be lost at once
+)
 MAKE_AGAIN_S = 1.0
 EMPTY_LIMIT_S = 30.0  # a host costs a second to make, and its last call may still be writing its end
 CLOSE_ALL_LIMIT_S = 3.0  # of the five that an actor has for its own end
 
 
 class Process(Remote, Protocol):
-    """A host's process; `engine.host.RayHost` is the real one."""
+    """A host's process; `engine.host.RayHost` is the real one. `name` is how Ray knows it."""
+
+    name: str
 
     async def warm(self) -> int:
         """Waits until it is connected; its process id. Raises `HostLost`."""
@@ -60,6 +65,7 @@ class HostPlacement:
     """A call on a host."""
 
     call: Ref
+    host: str
     pid: int
     leave: Callable[[], None]
 
@@ -67,7 +73,7 @@ class HostPlacement:
 class HostPool(Actor):
     """The hosts of one ingress replica. An actor only to own their links and timers.
 
-    Told: Down (a host could not be made; it is tried again), Tick, _Empty
+    Told: Down (a host could not be made; it is tried again), Tick (one is to be made), _Empty
     """
 
     def __init__(self, start_process: Callable[[], Process], calls_per_host: int) -> None:
@@ -122,7 +128,7 @@ class HostPool(Actor):
         host.end.announce(Frame(call, start.stream, 0, 0, "host", start))
         self._keep_a_spare()
         far = Far(host.end, call, "call", channel)
-        return HostPlacement(far, host.pid, lambda: self._leave(host, channel))
+        return HostPlacement(far, host.process.name, host.pid, lambda: self._leave(host, channel))
 
     def _leave(self, host: _Host, channel: Channel) -> None:
         if not host.end.is_open(channel):
@@ -143,7 +149,8 @@ class HostPool(Actor):
     # --- hosts
 
     def _keep_a_spare(self) -> None:
-        if any(not host.lost for host in self._hosts) or (self._making and not self._making.done()):
+        enough = len(self._hosts) >= WARM_LEAST and any(not host.lost for host in self._hosts)
+        if enough or (self._making and not self._making.done()):
             return
         self._making = self.work(self._make(), "make host")
 
@@ -160,6 +167,7 @@ class HostPool(Actor):
         self._hosts.append(host)
         self._watch_empty(host)
         self._changed.set()
+        self.tell(Tick("make"))  # once this task is over: there may be too few still
 
     def _lost(self, host: _Host, why: str) -> None:
         count("hosts_lost")
@@ -178,9 +186,9 @@ class HostPool(Actor):
         )
 
     def _give_back(self, host: _Host) -> None:
-        """Ends an empty host unless it is the only spare."""
+        """Ends an empty host unless it is needed as a spare."""
         spares = [other for other in self._hosts if not other.lost]
-        if host not in spares or len(spares) == 1:
+        if host not in spares or len(spares) == 1 or len(self._hosts) <= WARM_LEAST:
             return
         count("hosts_given_back")
         log.info("host %s is given back", host.pid)

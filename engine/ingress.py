@@ -4,7 +4,7 @@
     POST /api/v1/voice/stream-ended  a stream ended: TwiML for what comes next
     POST /api/v1/voice/status        the call's status changed
     WS   /api/v1/voice/media-stream  the call itself
-    GET  /healthz /readyz /calls     alive; able to take calls; the live calls
+    GET  /healthz /readyz /calls     alive; able to take calls; the live calls and where they run
 
 Webhooks must carry Twilio's signature (when `TWILIO_AUTH_TOKEN` is set). The stream must carry its one-time token,
 which decides; its signature is checked and counted.
@@ -16,6 +16,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -38,7 +39,7 @@ log = logging.getLogger("engine.ingress")
 class IngressPorts:
     """Whom the ingress knows. `make_stream` makes a StreamActor, not yet started.
 
-    `check_ready` tells of each part that a call needs: "ok", or what is wrong with it.
+    `check_ready` tells of each part that a call needs: "ok", or what is wrong with it. `warm_hosts` are this replica's, by pid.
     """
 
     store: SessionStore
@@ -47,6 +48,7 @@ class IngressPorts:
     plain_context: Callable[[CallInfo], CallerContext]
     make_stream: Callable[[CallInfo, str, WebSocket], Actor]
     check_ready: Callable[[], Awaitable[dict[str, str]]]
+    warm_hosts: Callable[[], tuple[int, ...]]
 
 
 class Ingress:
@@ -56,6 +58,7 @@ class Ingress:
         door = Door(settings)
         self._store = ports.store
         self._check_ready = ports.check_ready
+        self._warm_hosts = ports.warm_hosts
         self._wrong: dict[str, str] = {}
         self._streams = MediaStreams(settings, door, ports.store, ports.make_stream)
         self._webhooks = Webhooks(settings, door, ports.store, ports.log, ports.context, ports.plain_context)
@@ -104,13 +107,15 @@ class Ingress:
         return JSONResponse({"ready": not wrong, "parts": parts}, 503 if wrong else 200)
 
     async def calls(self, request: Request) -> Response:
-        """The live calls of all replicas. For this machine only: HAProxy under Serve adds no header that tells of
-        a sender, so one that is there comes from a proxy before it, or from somebody who makes it up.
+        """The live calls of all replicas, where each runs, and this replica's hosts. For this machine only: HAProxy
+        under Serve adds no header that tells of a sender, so one that is there comes from a proxy before it, or from
+        somebody who makes it up.
         """
         if any(name == "x-real-ip" or "forwarded" in name for name in request.headers):
             return PlainTextResponse("only on this machine", 403)
         try:
-            return JSONResponse({"calls": await self._store.live_calls(), "pid": os.getpid()})
+            calls = [msgspec.to_builtins(where) for where in await self._store.whereabouts()]
+            return JSONResponse({"calls": calls, "pid": os.getpid(), "hosts": self._warm_hosts()})
         except SessionAway as error:
             log.warning("live calls not told: %s", error)
             return JSONResponse({"error": "redis is away"}, 503)

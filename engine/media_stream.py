@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Callable
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from engine.actor import Actor, Ref, spawn
 from engine.door import Door
 from engine.messages import CallerAudio, CallerGone, CallInfo, DtmfPressed, MarkEchoed
-from engine.session import SessionAway, SessionStore
+from engine.session import SessionAway, SessionStore, Whereabouts
 from engine.settings import Settings
 from engine.telemetry import bound, count
 from engine.twilio.stream import Dtmf, Mark, Media, Start, Stop, StreamReader, StreamRefused
@@ -91,10 +92,10 @@ class MediaStreams:
     ) -> None:
         stream = self._make_stream(info, start.stream, websocket)
         self._streams[info.call] = stream
-        spawn(stream, f"stream {info.call}")
         why = "dropped"
         try:
-            await self._mark_live(info.call, start.stream)
+            await self._mark_live(info.call, start.stream)  # before the stream tells where its CallActor runs
+            spawn(stream, f"stream {info.call}")
             why = await _relay(websocket, reader, stream)  # type: ignore[arg-type]
         finally:
             stream.tell(CallerGone(why))
@@ -120,7 +121,8 @@ class MediaStreams:
 
     async def _mark_live(self, call: str, stream: str) -> None:
         try:
-            await self._store.live(call, stream, self._settings.max_call_s + 60)
+            where = Whereabouts(call, stream, "starting", 0, os.getpid())
+            await self._store.live(where, self._settings.max_call_s + 60)
         except SessionAway:
             count("live_unmarked")
 

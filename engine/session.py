@@ -11,6 +11,7 @@ goes on unprotected, and what was not written goes with the next write. Values a
     next           hangup | transfer | fallback | unsaid | "": what `stream-ended` is to answer
     broken_at      wall time at which the stream ended without `next`, and broken_times: how often
     token          the one-time token of its next stream, the last that was made
+    where          Whereabouts of a live call, and where_stream: the stream that they are of
 """
 
 import asyncio
@@ -57,6 +58,19 @@ redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('SET', 'token:' .. ARGV[1], ARGV[2], 'EX', ARGV[4])
 """
 
+# A call that goes on in a new stream has its place in the list already; the old stream's news is no longer its own.
+_MOVED = """
+if redis.call('HGET', KEYS[1], 'where_stream') ~= ARGV[1] then return end
+redis.call('HSET', KEYS[1], 'where', ARGV[2])
+"""
+
+_OVER = """
+local stream = redis.call('HGET', KEYS[2], 'where_stream')
+if stream and stream ~= ARGV[1] then return end
+redis.call('ZREM', KEYS[1], ARGV[2])
+redis.call('HDEL', KEYS[2], 'where', 'where_stream')
+"""
+
 
 class Written(Enum):
     """How a write went."""
@@ -91,6 +105,21 @@ class Meta(msgspec.Struct, omit_defaults=True):
         self.completion_tokens += usage.completion
 
 
+class Whereabouts(msgspec.Struct, frozen=True):
+    """Where a live call runs: which process has its stream, which its CallActor.
+
+    `state`: starting, running, searching (it has lost its CallActor), given up. `host` is a Ray actor's id.
+    """
+
+    call: str
+    stream: str
+    state: str
+    epoch: int
+    ingress_pid: int
+    host: str = ""
+    host_pid: int = 0
+
+
 class Stored(msgspec.Struct):
     """A session as it was read."""
 
@@ -111,6 +140,8 @@ class SessionStore:
         self._take = self._redis.register_script(_TAKE)
         self._write = self._redis.register_script(_WRITE)
         self._token = self._redis.register_script(_TOKEN)
+        self._moved = self._redis.register_script(_MOVED)
+        self._over = self._redis.register_script(_OVER)
         self._ttl_s = ttl_s
         self._write_s = write_ms / 1000
         self._token_ttl_s = token_ttl_s
@@ -196,18 +227,26 @@ class SessionStore:
 
     # --- which calls are live
 
-    async def live(self, call: str, stream: str, for_s: float) -> None:
+    async def live(self, where: Whereabouts, for_s: float) -> None:
         """This call is live in this stream, for at most that long."""
         async with self._redis.pipeline(transaction=True) as pipe:
             # A busy key never expires, so those whose process died before `over` would gather in it.
             pipe.zremrangebyscore(_LIVE, "-inf", wall())
-            pipe.zadd(_LIVE, {f"{call} {stream}": wall() + for_s})
+            pipe.zadd(_LIVE, {where.call: wall() + for_s})
             pipe.expire(_LIVE, int(for_s) + 60)
+            fields = {"where_stream": where.stream, "where": msgspec.json.encode(where)}
+            pipe.hset(_key(where.call), mapping=fields)
+            pipe.expire(_key(where.call), self._ttl_s)
             await self._answer(pipe.execute())
+
+    async def moved(self, where: Whereabouts) -> None:
+        """This live call's CallActor runs elsewhere, or nowhere."""
+        keys, args = [_key(where.call)], [where.stream, msgspec.json.encode(where)]
+        await self._answer(self._moved(keys=keys, args=args))
 
     async def over(self, call: str, stream: str) -> None:
         """This stream of the call is over; the call may have gone on in a newer one."""
-        await self._answer(self._redis.zrem(_LIVE, f"{call} {stream}"))
+        await self._answer(self._over(keys=[_LIVE, _key(call)], args=[stream, call]))
 
     async def draining(self) -> bool:
         """Whether no new call is to be taken."""
@@ -216,7 +255,15 @@ class SessionStore:
     async def live_calls(self) -> list[str]:
         """All live calls, of all replicas."""
         found = await self._answer(self._redis.zrange(_LIVE, wall(), "+inf", byscore=True))
-        return list(dict.fromkeys(member.decode().partition(" ")[0] for member in found))
+        return [call.decode() for call in found]
+
+    async def whereabouts(self) -> list[Whereabouts]:
+        """Where each live call runs."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for call in await self.live_calls():
+                pipe.hget(_key(call), "where")
+            found = await self._answer(pipe.execute())
+        return [msgspec.json.decode(where, type=Whereabouts) for where in found if where]
 
     async def _answer(self, command: Any) -> Any:
         try:

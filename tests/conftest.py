@@ -21,6 +21,8 @@ settings.register_profile("steady", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=3000, print_blob=True)
 settings.load_profile("steady")
 
+pytest_plugins = ["tests.whole.fixtures"]  # one app for tests/whole and tests/chaos
+
 
 @pytest.fixture(scope="session")
 def services() -> Iterator[Services]:

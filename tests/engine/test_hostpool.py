@@ -31,6 +31,7 @@ class Process:
     """A host in this process: it runs a real CallHost, and notes how it is ended."""
 
     def __init__(self, hangs: bool, cold: bool) -> None:
+        self.name = "a host"
         self.calls: list[Call] = []
         self.ends: list[str] = []
         self._hangs, self._cold = hangs, cold
@@ -110,14 +111,26 @@ def played(story: Callable[[Replica], Awaitable[None]], *given: int, **more: Any
     return run_virtual(all_of_it())
 
 
-def test_after_a_peak_one_spare_is_left_and_the_others_are_closed_before_they_are_killed() -> None:
+def test_the_first_call_of_an_idle_replica_leaves_a_warm_host_beside_its_own() -> None:
+    async def story(replica: Replica) -> None:
+        await replica.pool.ready()
+        await asyncio.sleep(1)
+        made = len(replica.processes)
+        call = await replica.place("CA1")
+        assert len(set(replica.pool.pids) - {call.pid}) == 1
+        assert len(replica.processes) == made, "it had to be made first"
+
+    played(story)
+
+
+def test_after_a_peak_two_hosts_are_left_and_the_others_are_closed_before_they_are_killed() -> None:
     async def story(replica: Replica) -> None:
         await replica.peak(5)
         await asyncio.sleep(EMPTY_LIMIT_S - 1)
         assert replica.ended() == []
         await asyncio.sleep(3)
-        assert len(replica.pool.pids) == 1
-        assert replica.ended() == [["closed", "killed"]] * (len(replica.processes) - 1)
+        assert len(replica.pool.pids) == 2
+        assert replica.ended() == [["closed", "killed"]] * (len(replica.processes) - 2)
         assert len(replica.processes) >= 5
 
     played(story)
@@ -183,7 +196,7 @@ def test_leaving_twice_is_leaving_once() -> None:
         await asyncio.sleep(1)
         call.leave()
         await asyncio.sleep(2 * EMPTY_LIMIT_S)
-        assert len(replica.pool.pids) == 1
+        assert len(replica.pool.pids) == 2
 
     played(story)
 

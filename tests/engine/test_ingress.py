@@ -10,7 +10,7 @@ import pytest
 
 from engine.ingress import Ingress, IngressPorts
 from engine.messages import CallerContext, CallInfo
-from engine.session import SessionStore
+from engine.session import SessionStore, Whereabouts
 from tests.virtual.rig import Log, new_settings
 
 CALL = "CA0123"
@@ -31,10 +31,12 @@ async def served(redis_url: str, states: dict[str, str]) -> AsyncIterator[httpx2
         raise AssertionError("no stream was asked for")
 
     store = SessionStore(redis_url, 600, 2000, 60)
-    ports = IngressPorts(store, Log(), nobody, lambda _: CallerContext("", ""), no_stream, check_ready)
+    ports = IngressPorts(
+        store, Log(), nobody, lambda _: CallerContext("", ""), no_stream, check_ready, lambda: (8, 9)
+    )
     app = Ingress(new_settings(), ports).app(contextlib.nullcontext)  # type: ignore[arg-type]
     try:
-        await store.live(CALL, "MZ1", 300.0)
+        await store.live(Whereabouts(CALL, "MZ1", "starting", 0, 7), 300.0)
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
             yield client
@@ -45,7 +47,18 @@ async def served(redis_url: str, states: dict[str, str]) -> AsyncIterator[httpx2
 async def test_live_calls_are_told_on_this_machine(redis_url: str) -> None:
     async with served(redis_url, {}) as client:
         answer = await client.get("/calls")
-    assert answer.json()["calls"] == [CALL]
+    assert answer.json()["hosts"] == [8, 9]
+    assert answer.json()["calls"] == [
+        {
+            "call": CALL,
+            "stream": "MZ1",
+            "state": "starting",
+            "epoch": 0,
+            "ingress_pid": 7,
+            "host": "",
+            "host_pid": 0,
+        }
+    ]
 
 
 @pytest.mark.parametrize(

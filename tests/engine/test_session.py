@@ -13,7 +13,7 @@ import redis.asyncio as redis_async
 from engine.history import Called, Cause, ReplyDone, Returned, Said, TurnBegan
 from engine.messages import CallerContext, CallInfo, Playback, ToolCall, Usage
 from engine.record import CallRecord, Fenced
-from engine.session import Meta, SessionAway, SessionStore, Written, item_field
+from engine.session import Meta, SessionAway, SessionStore, Whereabouts, Written, item_field
 
 CALL = "CA0123"
 INFO = CallInfo(CALL, "+13125550142", "+13125550100", True, 1_700_000_000.0)
@@ -190,7 +190,7 @@ async def test_tokens_are_long_and_differ(store: SessionStore) -> None:
 async def test_every_key_has_an_end(store: SessionStore, raw: redis_async.Redis) -> None:
     await store.ring(INFO)
     await store.keep_context(CALL, CONTEXT)
-    await store.live(CALL, "MZ1", 300.0)
+    await store.live(where(CALL, "MZ1"), 300.0)
     for call in ("CA2", "CA3", "CA4", "CA5"):
         if call == "CA2":
             await store.take(call, 0)
@@ -221,10 +221,14 @@ async def test_a_write_gives_the_session_its_whole_time_again(
 # ---------------------------------------------------------------- live calls
 
 
+def where(call: str, stream: str, state: str = "starting", epoch: int = 0) -> Whereabouts:
+    return Whereabouts(call, stream, state, epoch, 7)
+
+
 async def test_live_calls_are_those_that_are_not_over_and_not_too_old(store: SessionStore) -> None:
-    await store.live(CALL, "MZ1", 300.0)
-    await store.live("CA2", "MZ2", 300.0)
-    await store.live("CA3", "MZ3", -1.0)
+    await store.live(where(CALL, "MZ1"), 300.0)
+    await store.live(where("CA2", "MZ2"), 300.0)
+    await store.live(where("CA3", "MZ3"), -1.0)
     await store.over("CA2", "MZ2")
     assert await store.live_calls() == [CALL]
 
@@ -232,21 +236,42 @@ async def test_live_calls_are_those_that_are_not_over_and_not_too_old(store: Ses
 async def test_what_is_too_old_to_be_live_is_forgotten_with_the_next_call(
     store: SessionStore, raw: redis_async.Redis
 ) -> None:
-    await store.live("CA3", "MZ3", -1.0)
-    await store.live(CALL, "MZ1", 300.0)
-    assert await raw.zrange("calls:live", 0, -1) == [f"{CALL} MZ1".encode()]
+    await store.live(where("CA3", "MZ3"), -1.0)
+    await store.live(where(CALL, "MZ1"), 300.0)
+    assert await raw.zrange("calls:live", 0, -1) == [CALL.encode()]
 
 
 async def test_a_call_that_went_on_in_a_new_stream_is_live_although_the_old_one_is_over(
     store: SessionStore,
 ) -> None:
-    await store.live(CALL, "MZ1", 300.0)
-    await store.live(CALL, "MZ2", 300.0)
+    await store.live(where(CALL, "MZ1"), 300.0)
+    await store.live(where(CALL, "MZ2"), 300.0)
     assert await store.live_calls() == [CALL]
     await store.over(CALL, "MZ1")
     assert await store.live_calls() == [CALL]
     await store.over(CALL, "MZ2")
     assert await store.live_calls() == []
+
+
+async def test_a_call_of_which_a_replica_died_is_listed_once_and_until_its_new_stream_is_over(
+    store: SessionStore,
+) -> None:
+    await store.live(where(CALL, "MZ1"), 300.0)  # its replica was killed: nobody says that it is over
+    await store.live(where(CALL, "MZ2"), 300.0)
+    await store.over(CALL, "MZ2")
+    assert await store.live_calls() == []
+
+
+async def test_where_a_call_runs_is_told_by_its_newest_stream_alone(store: SessionStore) -> None:
+    await store.live(where(CALL, "MZ1"), 300.0)
+    await store.moved(where(CALL, "MZ1", "running", 1))
+    assert await store.whereabouts() == [where(CALL, "MZ1", "running", 1)]
+    await store.live(where(CALL, "MZ2"), 300.0)
+    await store.moved(where(CALL, "MZ1", "searching", 1))
+    assert await store.whereabouts() == [where(CALL, "MZ2")]
+    await store.over(CALL, "MZ2")
+    await store.moved(where(CALL, "MZ2", "running", 2))
+    assert await store.whereabouts() == []
 
 
 async def test_draining_is_seen(store: SessionStore, raw: redis_async.Redis) -> None:

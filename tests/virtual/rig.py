@@ -337,6 +337,8 @@ class LocalPlacement:
 
     call: Ref
     leave: Callable[[], None]
+    host: str = "here"
+    pid: int = 0
 
 
 @dataclass
@@ -371,6 +373,7 @@ class Rig:
             send=self.ear.send,
             close=self._close,
             gave_up=self.sessions.gave_up,
+            moved=self.sessions.moved,
             hosts=self,
             listen=self.mouth.socket,
             speak=self.voice.socket,

@@ -13,7 +13,7 @@ import redis.asyncio as redis_async
 from twilio.request_validator import RequestValidator
 
 from crm.vin import check_digit
-from engine.session import SessionStore, Stored
+from engine.session import SessionStore, Stored, Whereabouts
 from launcher.app import RunningApp
 from local.chat import Exchange
 from simulators.caller import Caller, Gap, MarksPerson
@@ -211,8 +211,12 @@ class Bench:
 
     async def live(self) -> list[str]:
         """The app's live calls."""
+        return [where.call for where in await self.whereabouts()]
+
+    async def whereabouts(self) -> list[Whereabouts]:
+        """Where each live call runs."""
         answer = await self.http.get("/calls")
-        return list(answer.raise_for_status().json()["calls"])
+        return msgspec.convert(answer.raise_for_status().json()["calls"], list[Whereabouts])
 
     async def quiet(self) -> None:
         """Waits until no call is live and no socket to the vendors of speech is open."""

@@ -1,0 +1,36 @@
+"""Faults on the app that tests/whole uses: these tests come last, after all others have had it whole.
+
+`CHAOS_TRIALS` (`make chaos` sets it) is how often each fault is tried. What came of it is told in a table at the end.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.chaos.trials import Trials
+
+_HERE = Path(__file__).parent
+_trials = Trials(int(os.environ.get("CHAOS_TRIALS", "1")))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A broken app mends itself, but slowly: nothing else is to wait for that."""
+    items.sort(key=lambda item: _HERE in item.path.parents)
+
+
+@pytest.fixture
+def trials() -> Iterator[Trials]:
+    """How often to try, and where to note what came of it."""
+    yield _trials
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table, of what was measured and nothing else."""
+    if _trials.rows:
+        console = Console(width=max(100, Console().width))
+        with console.capture() as capture:
+            console.print(_trials.table())
+        terminalreporter.write(f"\n{capture.get()}")

@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray.exceptions import ActorUnavailableError, RayError
@@ -82,7 +82,10 @@ class Calls(Actor):
         if older is not None:
             await older.kill()
         actor = self._make_call(start, lambda to: Far(self._end, call, to))
-        self._end.open(call, start.stream, lambda _, message: actor.tell(message))
+        channel = self._end.open(call, start.stream, lambda _, message: actor.tell(message))
+        channel.open(
+            start.last_epoch + 1
+        )  # as at the other end, or a failure before `Attach` would not be heard
         self._running[call] = actor
         self.spawn(actor, call)
         actor.when_over(lambda: self.tell(_Over(call, actor)))
@@ -129,7 +132,7 @@ class RayHost:
         """Blocks for 8 to 39 ms: call it in a thread."""
         options = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": 0}
         self._handle: Any = ray.remote(CallHost).options(**options).remote(open_runtime)
-        self.name: str = self._handle._actor_id.hex()
+        self.name = str(cast(Any, self._handle)._actor_id.hex())
 
     async def warm(self) -> int:
         """Waits until it is connected; its process id. Raises `HostLost`."""

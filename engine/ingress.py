@@ -39,7 +39,8 @@ log = logging.getLogger("engine.ingress")
 class IngressPorts:
     """Whom the ingress knows. `make_stream` makes a StreamActor, not yet started.
 
-    `check_ready` tells of each part that a call needs: "ok", or what is wrong with it. `warm_hosts` are this replica's, by pid.
+    `check_ready` tells of each part that a call needs: "ok", or what is wrong with it. `warm_hosts` are
+    this replica's, by pid.
     """
 
     store: SessionStore

@@ -82,7 +82,7 @@ class MediaStreams:
     async def _redeem(self, start: Start) -> CallInfo:
         token = start.parameters.get("token", "")
         call = await self._store.redeem(token) if token else None
-        stored = await self._store.read(call) if call else None
+        stored = await self._store.glance(call) if call else None
         if stored is None or stored.info is None or call != start.call:
             raise StreamRefused("the stream's token is unknown, used, too old, or another call's")
         return stored.info

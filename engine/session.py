@@ -121,7 +121,7 @@ class Whereabouts(msgspec.Struct, frozen=True):
 
 
 class Stored(msgspec.Struct):
-    """A session as it was read."""
+    """A session as it was read; without its history (`items`) when it was only glanced at."""
 
     epoch: int
     info: CallInfo | None
@@ -196,6 +196,13 @@ class SessionStore:
         fields = await self._answer(self._redis.hgetall(_key(call)))
         return _stored(int(fields.get(b"epoch", 0)), fields) if fields else None
 
+    async def glance(self, call: str) -> Stored | None:
+        """The session but for its history, which webhooks don't need, and which may be what nobody can read."""
+        names = [b"epoch", b"info", b"context", b"meta", b"next", b"broken_at"]
+        values = await self._answer(self._redis.hmget(_key(call), names))
+        fields = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+        return _stored(int(fields.get(b"epoch", 0)), fields) if fields else None
+
     async def broke(self, call: str, at: float) -> int:
         """The stream of a call ended at `at` and nothing was to come next; how often that has happened."""
         async with self._redis.pipeline(transaction=True) as pipe:
@@ -234,19 +241,23 @@ class SessionStore:
             pipe.zremrangebyscore(_LIVE, "-inf", wall())
             pipe.zadd(_LIVE, {where.call: wall() + for_s})
             pipe.expire(_LIVE, int(for_s) + 60)
-            fields = {"where_stream": where.stream, "where": msgspec.json.encode(where)}
-            pipe.hset(_key(where.call), mapping=fields)
+            pipe.hset(_key(where.call), "where_stream", where.stream)
+            pipe.hset(_key(where.call), "where", msgspec.json.encode(where))
             pipe.expire(_key(where.call), self._ttl_s)
             await self._answer(pipe.execute())
 
     async def moved(self, where: Whereabouts) -> None:
         """This live call's CallActor runs elsewhere, or nowhere."""
-        keys, args = [_key(where.call)], [where.stream, msgspec.json.encode(where)]
-        await self._answer(self._moved(keys=keys, args=args))
+        args: list[str | bytes] = [where.stream, msgspec.json.encode(where)]
+        await self._answer(self._moved(keys=[_key(where.call)], args=args))
 
     async def over(self, call: str, stream: str) -> None:
         """This stream of the call is over; the call may have gone on in a newer one."""
         await self._answer(self._over(keys=[_LIVE, _key(call)], args=[stream, call]))
+
+    async def ended(self, call: str, for_s: float) -> None:
+        """Twilio says that the call is over: it is live for at most that long, should its replica have died."""
+        await self._answer(self._redis.zadd(_LIVE, {call: wall() + for_s}, xx=True, lt=True))
 
     async def draining(self) -> bool:
         """Whether no new call is to be taken."""

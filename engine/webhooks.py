@@ -13,6 +13,7 @@ from engine.calllog import CallLog
 from engine.callrows import Outcome
 from engine.clock import wall
 from engine.door import PREFIX, Door
+from engine.media_stream import STREAM_END_LIMIT_S
 from engine.messages import CallerContext, CallInfo
 from engine.ringing import RingingActor, Rings
 from engine.session import SessionAway, SessionStore, Stored
@@ -117,7 +118,7 @@ class Webhooks:
                 return _xml(self._fall_back(DOWN))
 
     async def _next(self, request: Request, call: str, status: str) -> Response:
-        stored = await self._store.read(call)
+        stored = await self._store.glance(call)
         if stored is None or stored.next == "hangup" or status == "completed":
             return _xml(twiml.hang_up())
         if stored.next == "transfer":
@@ -143,7 +144,8 @@ class Webhooks:
             self._log.log_call_event(call, "status", {"status": status}, wall())
         if status in _ENDED:
             try:
-                stored = await self._store.read(call)
+                await self._store.ended(call, STREAM_END_LIMIT_S)
+                stored = await self._store.glance(call)
                 if stored is not None and not stored.meta.stream and not stored.meta.outcome:
                     await self._abandoned(call, "")
             except SessionAway:
@@ -151,7 +153,7 @@ class Webhooks:
         return Response(status_code=204)
 
     async def _abandoned(self, call: str, last_stream: str) -> None:
-        stored = await self._store.read(call)
+        stored = await self._store.glance(call)
         if stored is None or _is_over(stored):
             return
         if stored.meta.stream != last_stream:

@@ -9,6 +9,7 @@ ARCHITECTURE.md.
 import importlib.util
 import math
 import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ def essential_environment(max_call_s: float, drain_s: float) -> dict[str, str]:
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(math.ceil(max_call_s) + _HARD_STOP_MARGIN_S),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": f"{drain_s:g}",
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.5",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "1",
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -75,7 +77,7 @@ def missing_exports(
     missing = []
     for name, wanted in essential_environment(max_call_s, drain_s).items():
         if not _suffices(name, environ.get(name), wanted):
-            missing.append(f"export {name}={wanted}")
+            missing.append(f"export {name}={shlex.quote(wanted)}")
     # Explicit, because a token file in the home directory changes the default.
     if not environ.get("RAY_AUTH_MODE"):
         missing.append("export RAY_AUTH_MODE=token")
@@ -83,7 +85,11 @@ def missing_exports(
 
 
 _AT_LEAST = {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S", "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"}
-_EXACT = {"RAY_SERVE_ENABLE_HA_PROXY", "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD"}
+_EXACT = {
+    "RAY_SERVE_ENABLE_HA_PROXY",
+    "RAY_SERVE_HAPROXY_RETRY_ON",
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD",
+}
 
 
 def _suffices(name: str, value: str | None, wanted: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 from engine.actor import Actor, spawn
 from engine.clock import run_virtual
 from engine.host import Calls
-from engine.link import LinkEnd
+from engine.link import Frame, LinkEnd
 from engine.messages import Attach, CallInfo, Down, Start
 
 
@@ -58,6 +58,27 @@ def test_a_call_that_fails_is_told_to_its_stream_and_forgotten() -> None:
         assert host.said() == [("CA1", Attach(1, 1, 0)), ("CA1", Down("call", "ValueError: out of tune"))]
         assert host.calls.count == 0
         assert host.end.calls == ()
+        await host.calls.kill()
+
+    run_virtual(story())
+
+
+def test_a_call_that_fails_before_it_attaches_is_told_in_the_epoch_that_its_stream_listens_to() -> None:
+    class Poisoned(Call):
+        async def started(self) -> None:
+            raise ValueError("unreadable")
+
+    async def story() -> None:
+        host, heard = Host(), []
+        host.calls._make_call = lambda *_: Poisoned(host.end, "CA1", 0.0)
+        near = LinkEnd()
+        near.open("CA1", "MZ1", lambda to, message: heard.append((to, message)))
+        start = Start(CallInfo("CA1", "anonymous", "", False, 0.0), "MZ1", last_epoch=3)
+        near.announce(Frame("CA1", "MZ1", 0, 0, "host", start))
+        host.calls.tell(start)
+        await asyncio.sleep(0.001)
+        near.apply(host.end.take())
+        assert heard == [("stream", Down("call", "ValueError: unreadable"))]
         await host.calls.kill()
 
     run_virtual(story())

@@ -274,6 +274,33 @@ async def test_where_a_call_runs_is_told_by_its_newest_stream_alone(store: Sessi
     assert await store.whereabouts() == []
 
 
+async def test_a_call_that_twilio_says_is_over_is_live_for_a_while_at_most(
+    store: SessionStore, raw: redis_async.Redis
+) -> None:
+    await store.live(where(CALL, "MZ1"), 300.0)
+    await store.ended(CALL, 30.0)
+    assert await store.live_calls() == [CALL]
+    assert await raw.zscore("calls:live", CALL) < time.time() + 31
+    await store.ended(CALL, -1.0)
+    assert await store.live_calls() == []
+    await store.ended("CA2", 30.0)
+    assert await store.live_calls() == []
+
+
+async def test_what_webhooks_need_can_be_read_when_the_history_can_not(
+    store: SessionStore, raw: redis_async.Redis
+) -> None:
+    await store.ring(INFO)
+    await raw.hset(f"call:{CALL}", "item:000001", b"no JSON at all")
+    await store.gave_up(CALL, True)
+    with pytest.raises(msgspec.DecodeError):
+        await store.read(CALL)
+    glanced = await store.glance(CALL)
+    assert glanced is not None
+    assert (glanced.info, glanced.next, glanced.items) == (INFO, "fallback", {})
+    assert await store.glance("CA9") is None
+
+
 async def test_draining_is_seen(store: SessionStore, raw: redis_async.Redis) -> None:
     assert not await store.draining()
     await raw.set("trunkline:draining", "1", ex=60)

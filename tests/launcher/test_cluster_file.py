@@ -1,6 +1,7 @@
 """The cluster file keeps to Ray's schema, and starts Ray with what calls need."""
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def test_every_node_starts_ray_with_what_calls_need(
         ["/bin/sh", "-c", writes], env={**os.environ, "HOME": str(tmp_path)}, check=True, timeout=30
     )
     lines = (tmp_path / "trunkline" / "ray.env").read_text().splitlines()
-    environment = dict(line.split("=", 1) for line in lines)
+    environment = dict(shlex.split(line)[0].split("=", 1) for line in lines)  # the shell reads it
 
     assert missing_exports(environment) == []
     start = commands.index(writes) + 1

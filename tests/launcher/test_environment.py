@@ -1,6 +1,7 @@
 """Ray's environment: names that Ray really reads, paths that fit, and what is said when exports are missing."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_a_safe_environment_lacks_nothing() -> None:
 def test_each_missing_export_is_named_with_its_value(name: str) -> None:
     without = {key: value for key, value in SAFE.items() if key != name}
 
-    assert missing_exports(without) == [f"export {name}={SAFE[name]}"]
+    assert missing_exports(without) == [f"export {name}={shlex.quote(SAFE[name])}"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,9 @@ def test_the_message_can_be_pasted_into_a_shell() -> None:
 
     assert "ray stop" in message
     for line in message.splitlines()[1:]:
-        assert re.fullmatch(r"  export RAY_[A-Z_]+=\S+", line)
+        export, setting = shlex.split(line)
+        assert export == "export"
+        assert re.fullmatch(r"RAY_[A-Z_]+=.+", setting)
 
 
 def test_haproxy_is_looked_for_where_serve_looks() -> None:

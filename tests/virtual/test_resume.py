@@ -282,6 +282,26 @@ def test_when_no_call_actor_can_run_the_call_one_sentence_is_said_and_the_call_e
     play(story, redis_url, LONG, settings=new_settings())
 
 
+def test_a_session_that_nobody_can_read_ends_in_one_sentence_at_once_and_not_in_dead_air(
+    redis_url: str,
+) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.quiet()
+        await rig.sessions._redis.hset(f"call:{CALL}", "item:000001", b"no JSON at all")
+        lost_s = now()
+        await rig.crash()
+        await rig.hears("we can't go on")
+        assert now() - lost_s < 2.0
+        await rig.until(rig.closed.is_set)
+        stored = await rig.sessions.glance(CALL)
+        assert stored is not None
+        assert stored.next == "fallback"
+        assert len(rig.spots) == 3
+
+    play(story, redis_url, LONG)
+
+
 def test_the_successor_knows_how_long_it_has_been_silent(redis_url: str) -> None:
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")

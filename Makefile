@@ -5,9 +5,10 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 SEED ?=
+TRIALS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test serve call reset logs bench bench-short lint picture lock venv
+.PHONY: help demo test chaos serve call reset logs bench bench-short lint picture lock venv
 
 help: ## lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +18,9 @@ demo: $(STAMP) ## a call to watch, with no account and no telephone; SEED=n repe
 
 test: $(STAMP) ## runs all tests
 	@exec $(PYTHON) -m pytest
+
+chaos: $(STAMP) ## kills processes under live calls, TRIALS=5 times each, and tells what callers heard
+	@CHAOS_TRIALS="$(TRIALS)" exec $(PYTHON) -m pytest tests/chaos
 
 serve: $(STAMP) ## runs the app until Ctrl-C; what is not configured is stood in for
 	@exec $(PYTHON) -m launcher.serve

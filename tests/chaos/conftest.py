@@ -4,7 +4,6 @@
 """
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,15 +21,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def trials() -> Iterator[Trials]:
+def trials() -> Trials:
     """How often to try, and where to note what came of it."""
-    yield _trials
+    return _trials
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table, of what was measured and nothing else."""
     if _trials.rows:
-        console = Console(width=max(100, Console().width))
+        console = Console(width=max(120, Console().width))
         with console.capture() as capture:
             console.print(_trials.table())
         terminalreporter.write(f"\n{capture.get()}")

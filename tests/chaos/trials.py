@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from rich.table import Table
 
+COLUMNS = ("trials", "calls", "sentences heard", "broken", "longest silence", "back, median", "back, worst",
+           "booked twice", "booked never")  # fmt: skip
+
 
 @dataclass
 class Row:
@@ -36,10 +39,10 @@ class Trials:
 
     def table(self) -> Table:
         """What callers heard."""
-        table = Table(title="Faults on live calls")
-        for name in ("fault", "trials", "calls", "sentences heard", "broken", "longest silence",
-                     "recovered, median", "worst", "bookings twice / lost"):  # fmt: skip
-            table.add_column(name, justify="left" if name == "fault" else "right")
+        table = Table(title="Faults on live calls: what callers heard, and how soon they were back")
+        table.add_column("fault", no_wrap=True)
+        for name in COLUMNS:
+            table.add_column(name, justify="right")
         for fault, row in self.rows.items():
             times = sorted(row.recovered_s)
             table.add_row(
@@ -51,6 +54,7 @@ class Trials:
                 f"{row.silence_s:.2f} s",
                 f"{1000 * times[len(times) // 2]:.0f} ms" if times else "",
                 f"{1000 * times[-1]:.0f} ms" if times else "",
-                f"{row.double} / {row.lost}",
+                str(row.double),
+                str(row.lost),
             )
         return table

@@ -1,19 +1,25 @@
 """Calls that something is done to in their midst, and what their callers then heard."""
 
 import asyncio
+import contextlib
+import datetime as dt
+import itertools
 import os
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
 
+from crm import repository
 from engine.phrases import FILLERS
 from engine.session import Whereabouts
 from simulators.caller import Caller, HeardSentence
 from tests.chaos.trials import Row
 from tests.whole.bench import Bench, Talk, eventually
 
+ZONE = ZoneInfo("America/Chicago")
 GREETING = ("Thanks for calling Elm.", "How can I help you today?")
 
 
@@ -116,7 +122,7 @@ def silences(talk: Talk) -> list[float]:
     sentences = talk.person.heard.sentences
     return [
         then.began_at - max([before.ended_at + 0.02, *(at for at in spoken if at < then.began_at)])
-        for before, then in zip(sentences, sentences[1:], strict=False)
+        for before, then in itertools.pairwise(sentences)
     ]
 
 
@@ -148,6 +154,50 @@ def in_one_stream(talk: Talk) -> None:
 def turns_of(messages: list[dict[str, object]], role: str) -> list[str]:
     """What this role said, in a request to the model."""
     return [str(one["content"]) for one in messages if one["role"] == role and one.get("content")]
+
+
+# ---------------------------------------------------------------- bookings
+
+
+def a_tuesday() -> dt.date:
+    """Some day on which nobody else books: far ahead, and another in each trial."""
+    day = dt.datetime.now(ZONE).date() + dt.timedelta(days=next(_WEEKS) * 7)
+    return day + dt.timedelta(days=(1 - day.weekday()) % 7)
+
+
+_WEEKS = itertools.count(2)
+
+
+@contextlib.asynccontextmanager
+async def held_day(bench: Bench, day: dt.date) -> AsyncIterator[None]:
+    """Nobody can book on this day meanwhile: bookings wait, as in a crowd."""
+    key = (repository._DAY_LOCK, day.toordinal())
+    await bench.rows("SELECT pg_advisory_lock($1, $2)", *key)
+    try:
+        yield
+    finally:
+        await bench.rows("SELECT pg_advisory_unlock($1, $2)", *key)
+
+
+async def waiting_bookings(bench: Bench, count: int) -> list[int]:
+    """The ports, at the tools' end, of connections on which bookings wait for a day; waits for so many."""
+
+    async def look() -> list[int]:
+        rows = await bench.rows("SELECT client_port FROM pg_stat_activity WHERE wait_event = 'advisory'")
+        return [row["client_port"] for row in rows] if len(rows) >= count else []
+
+    return await eventually(look, f"{count} bookings under way")
+
+
+async def note_bookings(bench: Bench, row: Row, talks: list[Talk]) -> list[int]:
+    """How often each of these calls has booked."""
+    booked = []
+    for talk in talks:
+        rows = await bench.rows("SELECT 1 FROM appointment WHERE call = $1 AND status = 'booked'", talk.sid)
+        booked.append(len(rows))
+        row.double += max(0, len(rows) - 1)
+        row.lost += not rows
+    return booked
 
 
 Script = Callable[[Caller], Awaitable[None]]

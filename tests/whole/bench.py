@@ -23,6 +23,7 @@ from simulators.twilio.fields import Identity
 from tests.whole.vendors import CarServer, ModelServer, Speech, caller_of
 
 ACCOUNT, AUTH_TOKEN = "AC" + "1" * 32, "whole-calls-auth-token"
+FALLBACK = "+13125550199"
 SARAH, TOM = "+13125550142", "+13125550188"
 TRANSFER = "+13125550177"  # the dealership's people
 LIMIT_S = 30.0
@@ -110,7 +111,7 @@ class Bench:
         self.http = httpx2.AsyncClient(base_url=app.url, timeout=LIMIT_S, trust_env=False)
         self._store = SessionStore(app.settings.redis_url, 3600, 100, 60)
         self._redis = redis_async.Redis.from_url(app.settings.redis_url)
-        known = {SARAH[-2:], TOM[-2:], "17", "63", "77", "00"}
+        known = {SARAH[-2:], TOM[-2:], "17", "63", "77", "00", "99"}
         self._numbers = iter(f"+131255501{n:02}" for n in range(100) if f"{n:02}" not in known)
 
     async def open(self) -> None:
@@ -204,6 +205,10 @@ class Bench:
     async def ttl_s(self, sid: str) -> int:
         """How long Redis keeps the session."""
         return int(await self._redis.ttl(f"call:{sid}"))
+
+    async def poison(self, sid: str) -> None:
+        """Makes the call's history unreadable."""
+        await self._redis.hset(f"call:{sid}", "item:000001", b"no JSON at all")
 
     async def exists(self, key: str) -> bool:
         """Whether Redis has this key."""

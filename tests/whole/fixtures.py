@@ -17,7 +17,7 @@ from launcher.ports import free_ports
 from local.serving import bound, serving_on
 from simulators.marks import MarksDelays
 from simulators.twilio import SimTwilio
-from tests.whole.bench import ACCOUNT, AUTH_TOKEN, TRANSFER, Bench, MakesCall, Talk
+from tests.whole.bench import ACCOUNT, AUTH_TOKEN, FALLBACK, TRANSFER, Bench, MakesCall, Talk
 from tests.whole.vendors import CarServer, ModelServer, Speech
 
 
@@ -48,6 +48,7 @@ def app(listeners: list[socket.socket], tmp_path_factory: pytest.TempPathFactory
         twilio_auth_token=AUTH_TOKEN,
         dealership_name="Elm",  # short greetings
         transfer_number=TRANSFER,
+        fallback_number=FALLBACK,
         # Two, although one starts sooner: a call's webhook, stream and stream's end then meet different replicas.
         ingress_replicas=2,
         tool_replicas=2,

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 from rich.table import Table
 
-COLUMNS = ("trials", "calls", "sentences heard", "broken", "longest silence", "back, median", "back, worst",
-           "booked twice", "booked never")  # fmt: skip
+COLUMNS = ("trials", "calls", "sentences", "broken", "silence", "back", "at worst", "booked 2x", "never")
 
 
 @dataclass
@@ -39,7 +38,9 @@ class Trials:
 
     def table(self) -> Table:
         """What callers heard."""
-        table = Table(title="Faults on live calls: what callers heard, and how soon they were back")
+        table = Table(
+            title="Faults on live calls: what callers heard, the longest silence, how soon they were back"
+        )
         table.add_column("fault", no_wrap=True)
         for name in COLUMNS:
             table.add_column(name, justify="right")
@@ -52,8 +53,8 @@ class Trials:
                 str(row.sentences),
                 str(row.broken),
                 f"{row.silence_s:.2f} s",
-                f"{1000 * times[len(times) // 2]:.0f} ms" if times else "",
-                f"{1000 * times[-1]:.0f} ms" if times else "",
+                f"{times[len(times) // 2]:.3f} s" if times else "",
+                f"{times[-1]:.3f} s" if times else "",
                 str(row.double),
                 str(row.lost),
             )

@@ -29,7 +29,7 @@ def trials() -> Trials:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table, of what was measured and nothing else."""
     if _trials.rows:
-        console = Console(width=max(120, Console().width))
+        console = Console(width=max(140, Console().width))
         with console.capture() as capture:
             console.print(_trials.table())
         terminalreporter.write(f"\n{capture.get()}")

@@ -20,7 +20,7 @@ from bench.vendors import BenchModel, BenchSpeech
 from launcher.ports import free_ports
 from local.serving import bound, serving_on
 from simulators.twilio import SimTwilio
-from tests.whole.vendors import CarServer
+from simulators.vendors import CarServer
 
 SETTLE_S = 5.0  # after the start, until imports and first connections are over
 RESULTS = Path(".trunkline") / "bench.json"

@@ -9,9 +9,9 @@ from time import monotonic
 from bench.vendors import FIRST_TOKEN_S, BenchModel, BenchSpeech
 from local.chat import Exchange
 from simulators.caller import Caller, MarksPerson
+from simulators.model import says, tool
 from simulators.twilio import SimCall, SimTwilio
-from tests.whole.bench import says, tool
-from tests.whole.vendors import caller_of
+from simulators.vendors import caller_of
 
 VOICE = "/api/v1/voice"
 CALL_LIMIT_S = 120.0

@@ -9,7 +9,7 @@ from typing import Any
 from local.chat import Piece
 from local.speech.ports import ListenParams, SpeakParams
 from simulators.marks import MarkedFrame, MarksDelays
-from tests.whole.vendors import ModelServer, NotedRecogniser, NotedVoice, Speech
+from simulators.vendors import ModelServer, NotedRecogniser, NotedVoice, Speech
 
 DELAYS = MarksDelays(final_s=0.3, first_audio_s=0.2)
 FIRST_TOKEN_S = 0.4

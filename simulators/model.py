@@ -94,6 +94,20 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str = SNAPSHOT
 
 
+def says(
+    say: str, *calls: ScriptedCall, user: str | None = None, after: str | None = None, **how: Any
+) -> Rule:
+    """A rule of the model's script: what it says and calls, after these words of the user's or this tool."""
+    times, result = how.pop("times", None), how.pop("result", None)
+    answer = Answer(say, calls, **{"first_token_s": 0.05, "gap_s": 0.0, **how})
+    return Rule(answer, user=user, after_tool=after, times=times, result=result)
+
+
+def tool(name: str, /, **arguments: Any) -> ScriptedCall:
+    """A tool that the model calls."""
+    return ScriptedCall(name, arguments)
+
+
 def load_script(data: bytes | str | dict[str, Any]) -> Script:
     """A script from JSON text or plain data. Raises `msgspec.ValidationError` that names the field."""
     if isinstance(data, dict):

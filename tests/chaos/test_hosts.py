@@ -10,7 +10,7 @@ import pytest
 from engine.session import Whereabouts
 from launcher import processes
 from simulators.caller import Caller
-from simulators.model import Rule
+from simulators.model import Rule, says, tool
 from tests.chaos.trials import Row, Trials
 from tests.chaos.victims import (
     GREETING,
@@ -30,7 +30,7 @@ from tests.chaos.victims import (
     waiting_bookings,
     where,
 )
-from tests.whole.bench import Bench, Talk, eventually, says, tool
+from tests.whole.bench import Bench, Talk, eventually
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 

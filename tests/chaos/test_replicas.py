@@ -13,6 +13,7 @@ from engine import phrases
 from engine.session import Whereabouts
 from serve_app import TOOL_ACTOR
 from simulators.caller import Caller, HeardSentence
+from simulators.model import says
 from tests.chaos.test_hosts import BOOKED, books, books_at
 from tests.chaos.trials import Trials
 from tests.chaos.victims import (
@@ -31,7 +32,7 @@ from tests.chaos.victims import (
     turns_of,
     waiting_bookings,
 )
-from tests.whole.bench import FALLBACK, LIMIT_S, Bench, Talk, eventually, says
+from tests.whole.bench import FALLBACK, LIMIT_S, Bench, Talk, eventually
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 

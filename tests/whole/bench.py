@@ -18,10 +18,10 @@ from engine.session import SessionStore, Stored, Whereabouts
 from launcher.app import RunningApp
 from local.chat import Exchange
 from simulators.caller import Caller, Gap, MarksPerson
-from simulators.model import Answer, Rule, ScriptedCall
+from simulators.model import Rule
 from simulators.twilio import SimCall, SimTwilio
 from simulators.twilio.fields import Identity
-from tests.whole.vendors import CarServer, ModelServer, Speech, caller_of
+from simulators.vendors import CarServer, ModelServer, Speech, caller_of
 
 ACCOUNT, AUTH_TOKEN = "AC" + "1" * 32, "whole-calls-auth-token"
 FALLBACK = "+13125550199"
@@ -42,20 +42,6 @@ async def eventually(
         assert time.monotonic() < deadline, f"{what} did not come in {timeout_s:g} s"
         await asyncio.sleep(0.03)
     return found
-
-
-def says(
-    say: str, *calls: ScriptedCall, user: str | None = None, after: str | None = None, **how: Any
-) -> Rule:
-    """A rule of the model's script: what it says and calls, after these words of the user's or this tool."""
-    times, result = how.pop("times", None), how.pop("result", None)
-    answer = Answer(say, calls, **{"first_token_s": 0.05, "gap_s": 0.0, **how})
-    return Rule(answer, user=user, after_tool=after, times=times, result=result)
-
-
-def tool(name: str, /, **arguments: Any) -> ScriptedCall:
-    """A tool that the model calls."""
-    return ScriptedCall(name, arguments)
 
 
 def vin(serial: int) -> str:

@@ -4,7 +4,8 @@ import datetime as dt
 from zoneinfo import ZoneInfo
 
 from simulators.caller import Caller
-from tests.whole.bench import SARAH, Bench, Talk, says, tool
+from simulators.model import says, tool
+from tests.whole.bench import SARAH, Bench, Talk
 
 ZONE = ZoneInfo("America/Chicago")
 SLOTS = "On Tuesday we have nine, nine thirty and ten in the morning and many times later in the day."

@@ -17,8 +17,8 @@ from launcher.ports import free_ports
 from local.serving import bound, serving_on
 from simulators.marks import MarksDelays
 from simulators.twilio import SimTwilio
+from simulators.vendors import CarServer, ModelServer, Speech
 from tests.whole.bench import ACCOUNT, AUTH_TOKEN, FALLBACK, TRANSFER, Bench, MakesCall, Talk
-from tests.whole.vendors import CarServer, ModelServer, Speech
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ import pytest
 from engine.callrows import Leg
 from simulators.caller import Caller
 from simulators.marks import MarksDelays
-from tests.whole.bench import Bench, Talk, says
+from simulators.model import says
+from tests.whole.bench import Bench, Talk
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 

@@ -9,7 +9,8 @@ from engine import phrases
 from engine.history import Returned, Said
 from engine.session import Stored
 from simulators.caller import Caller
-from tests.whole.bench import TRANSFER, Bench, Talk, eventually, says, tool, vin
+from simulators.model import says, tool
+from tests.whole.bench import TRANSFER, Bench, Talk, eventually, vin
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 

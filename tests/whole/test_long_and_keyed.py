@@ -6,7 +6,8 @@ import pytest
 
 from actors.tts import FLUSHES
 from simulators.caller import Caller
-from tests.whole.bench import Bench, Talk, says
+from simulators.model import says
+from tests.whole.bench import Bench, Talk
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 

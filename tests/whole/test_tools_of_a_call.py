@@ -10,7 +10,8 @@ from ray import serve
 from local.chat import Exchange
 from serve_app import TOOL_ACTOR
 from simulators.caller import Caller
-from tests.whole.bench import LIMIT_S, Bench, Talk, eventually, says, tool, vin
+from simulators.model import says, tool
+from tests.whole.bench import LIMIT_S, Bench, Talk, eventually, vin
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 

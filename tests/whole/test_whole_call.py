@@ -9,9 +9,9 @@ from engine.callrows import Leg
 from engine.history import Called, Cause, ReplyDone, Returned, Said, TurnBegan
 from engine.messages import Playback
 from local.chat import Outcome
+from simulators.vendors import CACHED_TOKENS
 from tests.whole.bench import SARAH, Bench, Talk
 from tests.whole.booking import SLOTS, ZONE, next_tuesday, sarah_books
-from tests.whole.vendors import CACHED_TOKENS
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 

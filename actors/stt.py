@@ -93,9 +93,8 @@ class SttActor(Actor):
         self._audio.append(payload)
         self._audio_bytes += len(payload)
         self._trim()
-        if self._more is not None:
+        if self._more is not None and not self._more.done():  # done: this socket's sender is being cancelled
             self._more.set_result(None)
-            self._more = None
 
     def _trim(self) -> None:
         while self._audio_bytes > KEPT_BYTES:

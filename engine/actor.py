@@ -121,9 +121,8 @@ class Actor:
             return
         if len(self._mailbox) < MAILBOX_LIMIT:
             self._mailbox.append(message)
-            if self._some is not None:
+            if self._some is not None and not self._some.done():  # done: this actor is being cancelled
                 self._some.set_result(None)
-                self._some = None
         else:
             log.error(
                 "%s: mailbox is full (%d messages): the actor hangs and is ended", self.name, MAILBOX_LIMIT

@@ -273,6 +273,25 @@ async def test_a_socket_that_takes_nothing_is_given_up_and_its_audio_is_not_lost
         assert (await caller.call.next(TurnEnded)).text == "Hello there."
 
 
+async def test_audio_that_comes_while_the_socket_is_being_given_up_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stt, "BACK_OFF_S", (0.02,))
+    sound = mark_audio("Hello there.", 7, 0) + audio.silence(400)
+    async with line() as caller:
+        await caller.adopted()
+        await caller.connected()
+        caller.hears(audio.silence(100))
+        [socket] = caller.watch.sockets
+        while socket.audio_bytes < 800:  # the sender has nothing left to send, and waits
+            await asyncio.sleep(0.005)
+        [sender] = [task for task in asyncio.all_tasks() if "SttActor._send" in repr(task)]
+        sender.cancel()  # as its siblings' failure does
+        caller.hears(sound)
+        await caller.cut()
+        assert (await caller.call.next(TurnEnded)).text == "Hello there."
+
+
 async def test_the_socket_is_kept_alive_while_no_audio_flows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stt, "KEEP_ALIVE_S", 0.05)
     monkeypatch.setattr(stt, "LOOK_S", 0.02)

@@ -348,6 +348,19 @@ def test_an_actor_that_does_not_read_is_ended_and_its_parent_told(monkeypatch: p
     run_virtual(story())
 
 
+def test_telling_an_actor_whose_task_is_just_being_cancelled_raises_nothing() -> None:
+    async def story() -> None:
+        diary = Diary()
+        spawn(diary, "diary")
+        await asyncio.sleep(0.01)
+        assert diary._task is not None
+        diary._task.cancel()
+        diary.tell("too late")
+        await diary.ended()
+
+    run_virtual(story())
+
+
 def test_as_many_messages_as_the_mailbox_holds_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "MAILBOX_LIMIT", 8)
 

@@ -346,7 +346,8 @@ class CallActor(Actor):
         self._turns.agent_is(state, now())
 
     def _arm(self) -> None:
-        due_s = self._turns.deadline_s() if self._attached and not self._ending.near else None
+        busy = self._ending.near or self._keys.waiting  # whoever is pressing keys is not silent
+        due_s = self._turns.deadline_s() if self._attached and not busy else None
         if self._armed is not None and self._armed[0] != due_s:
             self.cancel(self._armed[1])
             self._armed = None

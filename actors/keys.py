@@ -11,6 +11,11 @@ class Keys:
         self._unread = ""
         self._first_unread_n = 0  # 0: all have been read
 
+    @property
+    def waiting(self) -> bool:
+        """Whether keys are to be read when their pause is over."""
+        return bool(self._unread)
+
     def press(self, n: int, digit: str) -> float:
         """The caller pressed a key; how many seconds to wait for another one."""
         self._first_unread_n = self._first_unread_n or n

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import redis
 
+from actors.keys import PAUSE_S
 from engine.callrows import FinalizeCall, Leg, LogEvent, LogMetric, LogTranscript
 from engine.clock import now, run_virtual
 from engine.messages import DtmfPressed
@@ -213,6 +214,18 @@ def test_keys_are_read_as_one_turn(redis_url: str) -> None:
         assert rig.brain.asked[-1].messages[-1]["content"] == "[The caller pressed 12# on the keypad.]"
 
     play(story, redis_url, {"user": "pressed 12#", "answer": {"say": "Twelve."}})
+
+
+def test_who_is_pressing_keys_is_not_asked_whether_they_are_there(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await asyncio.sleep(0.5)
+        rig.stream.tell(DtmfPressed(0, "5"))
+        await rig.hears("Five.")
+        assert "Are you still there?" not in rig.voice.said
+
+    short = new_settings(silence_prompt_s=PAUSE_S)
+    play(story, redis_url, {"user": "pressed 5", "answer": {"say": "Five."}}, settings=short)
 
 
 def test_keys_after_a_hash_have_a_pause_of_their_own(redis_url: str) -> None:

@@ -224,7 +224,7 @@ def test_who_is_pressing_keys_is_not_asked_whether_they_are_there(redis_url: str
         await rig.hears("Five.")
         assert "Are you still there?" not in rig.voice.said
 
-    short = new_settings(silence_prompt_s=PAUSE_S)
+    short = new_settings(silence_prompt_s=PAUSE_S - 0.5)
     play(story, redis_url, {"user": "pressed 5", "answer": {"say": "Five."}}, settings=short)
 
 

@@ -188,6 +188,8 @@ class StreamActor(Actor):
                     self._give_up(f"no CallActor within {ATTACH_LIMIT_S:g} s")
             case Tick("over"):
                 self.stop()
+            case Tick("listed"):
+                self._moved.set()  # what was told before the call was in the list is lost
             case Down("whereabouts", why):
                 log.error("nobody is told where the call runs: %s", why)
             case Down(child, reason):

@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from engine.actor import Actor, Ref, spawn
 from engine.door import Door
-from engine.messages import CallerAudio, CallerGone, CallInfo, DtmfPressed, MarkEchoed
+from engine.messages import CallerAudio, CallerGone, CallInfo, DtmfPressed, MarkEchoed, Tick
 from engine.session import SessionAway, SessionStore, Whereabouts
 from engine.settings import Settings
 from engine.telemetry import bound, count
@@ -92,10 +92,11 @@ class MediaStreams:
     ) -> None:
         stream = self._make_stream(info, start.stream, websocket)
         self._streams[info.call] = stream
+        spawn(stream, f"stream {info.call}")  # before anything is waited for: it has a caller to greet
         why = "dropped"
         try:
-            await self._mark_live(info.call, start.stream)  # before the stream tells where its CallActor runs
-            spawn(stream, f"stream {info.call}")
+            await self._mark_live(info.call, start.stream)
+            stream.tell(Tick("listed"))
             why = await _relay(websocket, reader, stream)  # type: ignore[arg-type]
         finally:
             stream.tell(CallerGone(why))

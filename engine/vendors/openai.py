@@ -25,6 +25,7 @@ log = logging.getLogger("engine.vendors.openai")
 
 CONNECT_LIMIT_S = 2.0
 WARM_LIMIT_S = 2.0
+READ_OUT_LIMIT_S = 0.5
 KEEP_ALIVE_S = 120.0  # the SDK's 5 s would make most turns of a call pay for a new connection
 
 
@@ -53,12 +54,12 @@ class _Choice(msgspec.Struct):
 
 
 class _Cached(msgspec.Struct):
-    cached_tokens: int | None = None
+    cached_tokens: float | None = None
 
 
 class _Used(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: float | None = None
+    completion_tokens: float | None = None
     prompt_tokens_details: _Cached | None = None
 
 
@@ -75,7 +76,7 @@ class _Chunk(msgspec.Struct):
     error: _Error | str | None = None
 
 
-_decode = msgspec.json.Decoder(_Chunk).decode
+_decode = msgspec.json.Decoder(_Chunk, strict=False).decode  # some servers write counts as they like
 
 
 class ChatModel:
@@ -99,7 +100,7 @@ class ChatModel:
     async def warm(self) -> None:
         """Loads what the first request would (60 ms of imports) and opens a connection. Any answer will do, or none."""
         _ = self._client.chat.completions.with_streaming_response
-        with contextlib.suppress(openai.APIError):
+        with contextlib.suppress(openai.APIError, httpx2.HTTPError, ValueError):  # ValueError: no JSON
             await self._client.models.retrieve(self._model, timeout=WARM_LIMIT_S)
 
     async def close(self) -> None:
@@ -125,17 +126,14 @@ class ChatModel:
         usage, finish, model = Usage(), "", ""
         async with contextlib.AsyncExitStack() as stack:
             response = await self._open(ask, stack)
-            async for line in response.iter_lines():
-                data = line.removeprefix("data:").strip()
-                if (
-                    data == line or data == "[DONE]"
-                ):  # not data; what follows the end is read, to keep the connection
-                    continue
+            events = _events(response.iter_bytes())
+            async for data in events:
+                if data.startswith(b"[DONE]"):
+                    break
                 chunk = _decode(data)
                 if chunk.error is not None:
-                    yield _failed(
-                        ask, f"the model reports: {getattr(chunk.error, 'message', None) or chunk.error}"
-                    )
+                    told = getattr(chunk.error, "message", None) or chunk.error
+                    yield _failed(ask, f"the model reports: {told}")
                     return
                 model = chunk.model or model
                 if chunk.usage is not None:
@@ -144,10 +142,11 @@ class ChatModel:
                     finish = choice.finish_reason or finish
                     for piece in _deltas(ask.request, choice.delta or _Delta()):
                         yield piece
-        if finish:
-            yield ModelDone(ask.request, finish, usage, model)
-        else:
-            yield _failed(ask, "the stream ended without a finish_reason")
+            if finish:
+                yield ModelDone(ask.request, finish, usage, model)
+            else:
+                yield _failed(ask, "the stream ended without a finish_reason")
+            await _read_out(events)
 
     async def _open(self, ask: Respond, stack: contextlib.AsyncExitStack) -> Any:
         try:
@@ -179,6 +178,33 @@ class ChatModel:
         )
 
 
+async def _events(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The data of each server-sent event (WHATWG, HTML: Server-sent events); one that the end cuts off, too."""
+    rest = b""
+    data: list[bytes] = []
+    async for piece in body:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            line = line.removesuffix(b"\r")
+            if line.startswith(b"data:"):
+                data.append(line[5:].removeprefix(b" "))
+            elif not line and data:
+                yield b"\n".join(data)
+                data.clear()
+    if rest.startswith(b"data:"):
+        data.append(rest[5:].strip())
+    if data:
+        yield b"\n".join(data)
+
+
+async def _read_out(events: AsyncIterator[bytes]) -> None:
+    """Reads a body to its end, so that its connection may be used again; whatever comes, the reply is over."""
+    with contextlib.suppress(TimeoutError, httpx2.HTTPError):
+        async with asyncio.timeout(READ_OUT_LIMIT_S):
+            async for _ in events:
+                pass
+
+
 def _deltas(request: int, delta: _Delta) -> Iterator[ModelDelta]:
     text = delta.content or delta.refusal
     if text:
@@ -197,9 +223,9 @@ def _deltas(request: int, delta: _Delta) -> Iterator[ModelDelta]:
 def _usage(usage: _Used) -> Usage:
     details = usage.prompt_tokens_details or _Cached()
     return Usage(
-        prompt=usage.prompt_tokens or 0,
-        cached=details.cached_tokens or 0,
-        completion=usage.completion_tokens or 0,
+        prompt=int(usage.prompt_tokens or 0),
+        cached=int(details.cached_tokens or 0),
+        completion=int(usage.completion_tokens or 0),
     )
 
 

@@ -418,3 +418,70 @@ async def test_an_answer_that_is_no_stream_at_all_fails_the_reply() -> None:
     async with line_to(sending()) as caller:
         caller.ask()
         assert (await caller.failed()).why
+
+
+# ---------------------------------------------------------------- how events may be written
+
+GREETED = [chunk({"content": "Hello there."}), chunk({}, "stop")]
+
+
+def written(*pieces: str, ends: bool = True) -> Starlette:
+    """A server whose every answer is this text; with `ends` false the body is held open after it."""
+
+    async def answer(request: Request) -> StreamingResponse:
+        await request.body()
+
+        async def body() -> AsyncIterator[bytes]:
+            for piece in pieces:
+                yield piece.encode()
+                await asyncio.sleep(0)
+            if not ends:
+                await asyncio.sleep(3600)
+
+        return StreamingResponse(body(), media_type="text/event-stream")
+
+    return Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])
+
+
+def events(*between: str, end: str = "\n\n") -> list[str]:
+    first, last = (f"data: {json.dumps(one, ensure_ascii=False)}{end}" for one in GREETED)
+    return [first, *between, last, f"data: [DONE]{end}"]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        events(": ping \n\n", ": \n\n", "event: \n", "id: 7\nretry: 10\n\n"),
+        events(end="\r\n\r\n"),
+        ["".join(events())],
+        list("".join(events())),
+        [*events(), "data: {nonsense\n\n"],
+        [piece.replace('"choices"', '\ndata: "choices"') for piece in events()],
+        [piece.replace("data: ", "data:") for piece in events()],
+    ],
+    ids=["comments", "crlf", "one piece", "bytes", "after the end", "several lines", "no space"],
+)
+async def test_events_may_be_written_in_any_way_that_the_standard_allows(pieces: list[str]) -> None:
+    async with line_to(written(*pieces)) as caller:
+        caller.ask()
+        await caller.ended()
+        assert caller.said() == ["Hello there."]
+
+
+async def test_line_separators_of_unicode_are_text() -> None:
+    text = chunk({"content": "Open at nine.\u2028Come by."})
+    app = written(f"data: {json.dumps(text, ensure_ascii=False)}\n\n", *events()[1:])
+    async with line_to(app) as caller:
+        caller.ask()
+        await caller.ended()
+        assert [said.strip() for said in caller.said()] == ["Open at nine.", "Come by."]
+
+
+async def test_a_reply_is_over_at_its_end_even_if_the_body_is_held_open() -> None:
+    async with line_to(written(*events(), ends=False)) as caller:
+        caller.ask()
+        async with asyncio.timeout(2):  # the first token's limit is longer
+            await caller.ended()
+        assert caller.said() == ["Hello there."]
+        caller.ask(request=2)
+        assert (await caller.call.next(ReplyEnded, 2)).request == 2

@@ -4,7 +4,7 @@ import pytest
 
 from actors.call import CallActor
 from engine.callrows import LogEvent
-from engine.clock import now
+from engine.clock import now, outside
 from engine.history import Said
 from engine.messages import Playback
 from tests.virtual.rig import CALL, GREETING, Rig, Tools, new_settings
@@ -288,7 +288,7 @@ def test_a_session_that_nobody_can_read_ends_in_one_sentence_at_once_and_not_in_
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")
         await rig.quiet()
-        await rig.sessions._redis.hset(f"call:{CALL}", "item:000001", b"no JSON at all")
+        await outside(rig.sessions._redis.hset(f"call:{CALL}", "item:000001", b"no JSON at all"))
         lost_s = now()
         await rig.crash()
         await rig.hears("we can't go on")

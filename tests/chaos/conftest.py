@@ -1,6 +1,7 @@
 """Faults on the app that tests/whole uses: these tests come last, after all others have had it whole.
 
-`CHAOS_TRIALS` (`make chaos` sets it) is how often each fault is tried. What came of it is told in a table at the end.
+`CHAOS_TRIALS` (`make chaos` sets it) is how often each fault is tried. What came of it is told in a table at the end,
+which `make chaos` also leaves in .trunkline/chaos.md.
 """
 
 import os
@@ -12,6 +13,8 @@ from rich.console import Console
 from tests.chaos.trials import Trials
 
 _HERE = Path(__file__).parent
+_KEPT = _HERE.parents[1] / ".trunkline" / "chaos.md"
+_WIDTH = 100
 _trials = Trials(int(os.environ.get("CHAOS_TRIALS", "1")))
 
 
@@ -28,8 +31,13 @@ def trials() -> Trials:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table, of what was measured and nothing else."""
-    if _trials.rows:
-        console = Console(width=max(140, Console().width))
-        with console.capture() as capture:
-            console.print(_trials.table())
-        terminalreporter.write(f"\n{capture.get()}")
+    if not _trials.rows:
+        return
+    console = Console(width=_WIDTH)
+    with console.capture() as capture:
+        console.print(_trials.table())
+    terminalreporter.write(f"\n{capture.get()}")
+    if "CHAOS_TRIALS" in os.environ:
+        _KEPT.parent.mkdir(exist_ok=True)
+        _KEPT.write_text(_trials.markdown())
+        terminalreporter.write(f"The same is in {_KEPT}.\n")

@@ -55,7 +55,7 @@ def ingress_pid(one: Whereabouts) -> int:
 async def test_a_replica_that_is_killed_has_its_calls_go_on_elsewhere_with_an_apology(
     bench: Bench, trials: Trials
 ) -> None:
-    for row in trials.of("ingress killed"):
+    for row in trials.of("ingress killed", "the sentence cut, an apology, then every sentence"):
         await spares(bench)
         moments = Moments()
 
@@ -179,7 +179,7 @@ async def asked_again(bench: Bench, talk: Talk) -> None:
 
 
 async def test_a_call_that_nobody_can_run_is_told_so_and_put_through(bench: Bench, trials: Trials) -> None:
-    for row in trials.of("session unreadable, then host killed"):
+    for row in trials.of("session unreadable, then host killed", "an apology, then the fallback"):
         await spares(bench)
         moments = Moments()
 

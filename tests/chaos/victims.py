@@ -201,6 +201,7 @@ async def note_bookings(bench: Bench, row: Row, talks: list[Talk]) -> list[int]:
     for talk in talks:
         rows = await bench.rows("SELECT 1 FROM appointment WHERE call = $1 AND status = 'booked'", talk.sid)
         booked.append(len(rows))
+        row.bookings += 1
         row.double += max(0, len(rows) - 1)
         row.lost += not rows
     return booked

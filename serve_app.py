@@ -12,11 +12,13 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
+import ray
 from ray import serve
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
@@ -43,6 +45,7 @@ from engine.host import CallRuntime, RayHost
 from engine.hostpool import HostPool
 from engine.ingress import Ingress, IngressPorts
 from engine.messages import CallerContext, CallInfo, Start, ToolRequest, ToolResult
+from engine.packed import PackedCalls
 from engine.session import SessionAway, SessionStore
 from engine.settings import Settings, SettingsError, load_settings
 from engine.vendors import deepgram
@@ -116,22 +119,60 @@ def plain_context(settings: Settings, caller: str = "anonymous") -> CallerContex
 # ---------------------------------------------------------------- CallHosts
 
 
-async def open_call_runtime(settings: Settings, tools: Any) -> CallRuntime:
-    """Connects what the CallActors of one host need; they share it. `tools` is the ToolActor pool's handle."""
-    from engine.vendors.openai import ChatModel  # only hosts need it, and importing it takes 0.7 s
+@dataclass(frozen=True)
+class Records:
+    """A process's ways to Redis and Postgres: the session and the log of calls."""
 
+    store: SessionStore
+    engine: AsyncEngine
+    log: CallLog
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Records":
+        """Connects when first used."""
+        engine = log_engine(settings)
+        return cls(make_store(settings), engine, make_log(engine))
+
+    async def close(self) -> None:
+        """Writes what the log still holds; each is closed, whatever becomes of the others."""
+        async with contextlib.AsyncExitStack() as closing:
+            closing.push_async_callback(self.store.close)
+            closing.push_async_callback(self.engine.dispose)
+            closing.push_async_callback(self.log.close)
+
+
+async def open_host_runtime(settings: Settings, tools: Any) -> CallRuntime:
+    """The runtime of a CallHost, which shares nothing with its ingress."""
     telemetry.configure(settings.log_level, json=True)
-    store, model, engine = make_store(settings), ChatModel(settings), log_engine(settings)
-    call_log = make_log(engine)
+    records = Records.open(settings)
     counters = asyncio.create_task(telemetry.log_counters(), name="counters")
-    context = plain_context(settings)
+    runtime = await open_call_runtime(settings, tools, records)
+
+    async def close() -> None:
+        counters.cancel()
+        async with contextlib.AsyncExitStack() as closing:
+            closing.push_async_callback(records.close)
+            closing.push_async_callback(runtime.close)
+
+    return CallRuntime(runtime.make_call, close)
+
+
+async def open_call_runtime(settings: Settings, tools: Any, records: Records) -> CallRuntime:
+    """Connects what the CallActors of one process need; they share it. `tools` is the ToolActor pool's handle.
+
+    Its end leaves `records` open.
+    """
+    # Imported where CallActors run and nowhere else: it takes 0.7 s.
+    from engine.vendors.openai import ChatModel
+
+    model, context = ChatModel(settings), plain_context(settings)
     specs = make_toolbox(settings).specs
 
     # Before the first call, which would pay for connections, imports and look-ups with a quarter of a second.
-    firsts = (tools.pid.remote(), store.ping(), _ask_postgres(engine), model.warm())
+    firsts = (tools.pid.remote(), records.store.ping(), _ask_postgres(records.engine), model.warm())
     for state in await asyncio.gather(*(_state_of(first) for first in firsts)):
         if state != "ok":
-            log.warning("a host starts cold: %s", state)
+            log.warning("the first calls will find it cold: %s", state)
     routing = asyncio.Lock()
 
     async def run_tool(request: ToolRequest) -> ToolResult:
@@ -158,9 +199,9 @@ async def open_call_runtime(settings: Settings, tools: Any) -> CallRuntime:
             stream=ref("stream"),
             media=ref("media"),
             stt=ref("stt"),
-            store=store,
+            store=records.store,
             model=model,
-            log=call_log,
+            log=records.log,
             tools=tool_port,
             specs=specs,
             context=context,
@@ -169,15 +210,7 @@ async def open_call_runtime(settings: Settings, tools: Any) -> CallRuntime:
             return make_taped_call(start, ports, settings, Path(settings.tape_dir))
         return CallActor(start, ports, settings)
 
-    async def close() -> None:
-        counters.cancel()
-        async with contextlib.AsyncExitStack() as closing:  # each is closed, whatever becomes of the others
-            closing.push_async_callback(store.close)
-            closing.push_async_callback(model.close)
-            closing.push_async_callback(engine.dispose)
-            closing.push_async_callback(call_log.close)
-
-    return CallRuntime(make_call, close)
+    return CallRuntime(make_call, model.close)
 
 
 # ---------------------------------------------------------------- the ingress
@@ -199,16 +232,13 @@ class IngressActor:
 
     def __serve_build_asgi_app__(self) -> Starlette:
         settings = self._settings
-        self._store = make_store(settings)
-        self._engine = log_engine(settings)
-        self._log = make_log(self._engine)
+        self._records = Records.open(settings)
         self._deepgram = deepgram.client(settings)
         deepgram.warm(self._deepgram, settings)
-        open_runtime = functools.partial(open_call_runtime, settings, self._tools)
-        self._hosts = HostPool(functools.partial(RayHost, open_runtime), settings.calls_per_host)
+        self._hosts = self._place_calls()
         ports = IngressPorts(
-            store=self._store,
-            log=self._log,
+            store=self._records.store,
+            log=self._records.log,
             context=self._context,
             plain_context=lambda info: plain_context(settings, info.caller),
             make_stream=self._make_stream,
@@ -216,6 +246,15 @@ class IngressActor:
             warm_hosts=lambda: self._hosts.pids,
         )
         return Ingress(settings, ports).app(self._opened)
+
+    def _place_calls(self) -> HostPool | PackedCalls:
+        """Where this replica's calls run."""
+        settings, tools = self._settings, self._tools
+        if settings.placement == "packed":
+            open_runtime = functools.partial(open_call_runtime, settings, tools, self._records)
+            return PackedCalls(open_runtime, ray.get_runtime_context().get_actor_id() or "")
+        open_runtime = functools.partial(open_host_runtime, settings, tools)
+        return HostPool(functools.partial(RayHost, open_runtime), settings.calls_per_host)
 
     @contextlib.asynccontextmanager
     async def _opened(self) -> AsyncIterator[None]:
@@ -230,9 +269,7 @@ class IngressActor:
             for task in (beat, sweep, counters):
                 task.cancel()
             await self._hosts.kill()
-            await self._log.close()
-            await self._engine.dispose()
-            await self._store.close()
+            await self._records.close()
 
     async def check_health(self) -> None:
         """Only this replica's loop: what is outside belongs to `/readyz`."""
@@ -251,7 +288,9 @@ class IngressActor:
             await asyncio.sleep(SWEEP_S)
             try:
                 async with asyncio.timeout(SWEEP_S):
-                    await finish_dead_calls(self._engine, dt.timedelta(seconds=self._settings.max_call_s))
+                    await finish_dead_calls(
+                        self._records.engine, dt.timedelta(seconds=self._settings.max_call_s)
+                    )
             except Exception as error:
                 log.warning("sweep of dead calls: %s", type(error).__name__)
 
@@ -266,8 +305,8 @@ class IngressActor:
         ports = StreamPorts(
             send=websocket.send_text,
             close=functools.partial(websocket.close, 1000),
-            gave_up=self._store.gave_up,
-            moved=self._store.moved,
+            gave_up=self._records.store.gave_up,
+            moved=self._records.store.moved,
             hosts=self._hosts,
             listen=lambda: deepgram.ListenSocket(self._deepgram, settings),
             speak=lambda: deepgram.SpeakSocket(self._deepgram, settings),
@@ -276,8 +315,8 @@ class IngressActor:
 
     async def _check_ready(self) -> dict[str, str]:
         checks = {
-            "redis": self._store.ping(),
-            "postgres": _ask_postgres(self._engine),
+            "redis": self._records.store.ping(),
+            "postgres": _ask_postgres(self._records.engine),
             "hosts": self._hosts.ready(),
             "tools": self._ask_tools(),
         }

@@ -37,7 +37,15 @@ async def measure(options: argparse.Namespace, console: Console) -> list[Stage]:
                 directory = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
                 console.print(f"Starting: {name} ...")
                 target = running.enter_context(
-                    floor(vendors, port) if name == "floor" else engine(vendors, port, directory)
+                    floor(vendors, port)
+                    if name == "floor"
+                    else engine(
+                        vendors,
+                        port,
+                        directory,
+                        placement=options.placement,
+                        calls_per_host=options.calls_per_host,
+                    )
                 )
                 mine = await _stages(target, speech, model, options, console)
             show(console, mine)
@@ -98,6 +106,8 @@ def main() -> None:
     numbers = {"type": lambda text: [int(number) for number in text.split(",")]}
     parser.add_argument("--calls", **numbers, default=[1, 10, 25, 50], help="calls at once, stage by stage")
     parser.add_argument("--targets", nargs="+", choices=("engine", "floor"), default=["floor", "engine"])
+    parser.add_argument("--placement", choices=("split", "packed"), default="split")
+    parser.add_argument("--calls-per-host", type=int, default=64)
     parser.add_argument("--ramp-s", type=float, default=25.0, help="in which the calls of a stage begin")
     parser.add_argument("--window-s", type=float, default=45.0, help="in which CPU is measured")
     parser.add_argument("--idle-s", type=float, default=20.0)

@@ -141,7 +141,13 @@ class Settings(BaseSettings):
     ingress_replicas: int = Field(
         2, ge=1, description="Ingress replicas; fixed, because HAProxy cuts calls when their number changes"
     )
-    calls_per_host: int = Field(64, ge=1, description="Calls that share one CallHost process")
+    placement: Literal["split", "packed"] = Field(
+        "split",
+        description="Where conversations run: `split`, in CallHosts, and they outlive the death of one; `packed`, in the ingress itself, for the cheapest call",
+    )
+    calls_per_host: int = Field(
+        64, ge=1, description="Calls that share one CallHost process; 1 gives each call its own"
+    )
     capacity: int = Field(100, ge=1, description="Calls that one ingress replica takes at once")
     drain_s: float = Field(
         600.0, ge=0, description="How long running calls may go on when the app is stopped, in seconds"

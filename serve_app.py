@@ -41,6 +41,7 @@ from engine import telemetry
 from engine.actor import Actor, Ref, spawn
 from engine.calllog import CallLog, finish_dead_calls
 from engine.callrows import call_log
+from engine.gauges import Gauges, gauges
 from engine.host import CallRuntime, RayHost
 from engine.hostpool import HostPool
 from engine.ingress import Ingress, IngressPorts
@@ -244,6 +245,7 @@ class IngressActor:
             make_stream=self._make_stream,
             check_ready=self._check_ready,
             warm_hosts=lambda: self._hosts.pids,
+            gauges=self._gauges,
         )
         return Ingress(settings, ports).app(self._opened)
 
@@ -322,6 +324,9 @@ class IngressActor:
         }
         states = await asyncio.gather(*(_state_of(check) for check in checks.values()))
         return dict(zip(checks, states, strict=True))
+
+    async def _gauges(self) -> list[Gauges]:
+        return [gauges("ingress"), *await self._hosts.gauges()]
 
     async def _ask_tools(self) -> None:
         await self._tools.pid.remote()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
+from engine.gauges import gauges
 from engine.messages import ToolRequest, ToolResult
 from engine.tools import Toolbox
 
@@ -73,6 +74,10 @@ class ToolActor:
     async def pid(self) -> int:
         """The process that this replica runs in."""
         return os.getpid()
+
+    async def gauges(self) -> bytes:
+        """What this replica's process holds, see `engine.gauges`, as JSON."""
+        return msgspec.json.encode(gauges("tools"))
 
     async def close(self) -> None:
         """Closes the toolbox, and an attempt to open it; safe to run twice."""

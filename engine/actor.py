@@ -225,6 +225,12 @@ def spawn(actor: Actor, name: str, parent: Ref | None = None) -> Actor:
     return actor
 
 
+def running() -> list[str]:
+    """The names of the actors that run in this event loop."""
+    coroutines = ((task.get_name(), task.get_coro()) for task in asyncio.all_tasks())
+    return sorted(name for name, one in coroutines if getattr(one, "cr_code", None) is Actor._run.__code__)
+
+
 def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 

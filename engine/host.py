@@ -10,14 +10,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
+import msgspec
 import ray
 from ray.exceptions import ActorUnavailableError, RayError
 
 from engine.actor import Actor, Ref, spawn
+from engine.gauges import Gauges, gauges
 from engine.link import Far, Frame, HostSide, LinkEnd, Unknown
 from engine.messages import Down, Start
 
 WARM_LIMIT_S = 60.0
+GAUGES_LIMIT_S = 2.0
 CLOSE_LIMIT_S = 12.0  # the call log has 5 s for its last rows, and a connection to Postgres 5 more to close
 
 MakeCall = Callable[[Start, Callable[[str], Ref]], Actor]
@@ -115,6 +118,10 @@ class CallHost:
         """See `HostSide.collect`."""
         return await self._side.collect()
 
+    async def gauges(self) -> bytes:
+        """See `engine.gauges`, as JSON."""
+        return msgspec.json.encode(gauges("host"))
+
     async def close(self) -> None:
         """Ends the calls that are left, writes what their log still holds, closes all connections."""
         await self._calls.kill()
@@ -154,6 +161,14 @@ class RayHost:
             return await self._handle.collect.remote()  # type: ignore[no-any-return]
         except ActorUnavailableError as error:
             raise Unknown(str(error)) from error
+
+    async def gauges(self) -> Gauges:
+        """What the process holds. Raises `HostLost`."""
+        try:
+            told = await asyncio.wait_for(self._handle.gauges.remote(), GAUGES_LIMIT_S)
+        except (RayError, TimeoutError) as error:
+            raise HostLost(f"no gauges: {type(error).__name__}: {error}") from error
+        return msgspec.json.decode(told, type=Gauges)
 
     async def close(self) -> None:
         """See `CallHost.close`. Raises `HostLost`."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from engine.actor import Actor, Ref
 from engine.clock import outside
+from engine.gauges import Gauges
 from engine.host import WARM_LIMIT_S, HostLost
 from engine.link import Channel, Far, Frame, LinkEnd, RayLink, Remote
 from engine.messages import Down, Start, Tick
@@ -35,6 +36,9 @@ class Process(Remote, Protocol):
 
     async def warm(self) -> int:
         """Waits until it is connected; its process id. Raises `HostLost`."""
+
+    async def gauges(self) -> Gauges:
+        """What it holds. Raises `HostLost`."""
 
     async def close(self) -> None:
         """Ends its calls and closes what it holds, in order. Raises `HostLost`."""
@@ -114,6 +118,11 @@ class HostPool(Actor):
     def pids(self) -> tuple[int, ...]:
         """The process ids of the hosts that are warm."""
         return tuple(host.pid for host in self._hosts)
+
+    async def gauges(self) -> list[Gauges]:
+        """What each of the warm hosts holds; of one that doesn't answer, nothing."""
+        told = await asyncio.gather(*(_gauges(host) for host in self._hosts))
+        return [one for one in told if one is not None]
 
     async def place(
         self, start: Start, receive: Callable[[str, Any], None], lost: Callable[[str], None]
@@ -202,6 +211,14 @@ class HostPool(Actor):
             self._hosts.remove(host)
         self.cancel(host.timer)
         host.lost.clear()
+
+
+async def _gauges(host: _Host) -> Gauges | None:
+    try:
+        return await host.process.gauges()
+    except HostLost as error:
+        log.warning("host %s: %s", host.pid, error)
+        return None
 
 
 async def _end(host: _Host) -> None:

@@ -4,7 +4,8 @@
     POST /api/v1/voice/stream-ended  a stream ended: TwiML for what comes next
     POST /api/v1/voice/status        the call's status changed
     WS   /api/v1/voice/media-stream  the call itself
-    GET  /healthz /readyz /calls     alive; able to take calls; the live calls and where they run
+    GET  /healthz /readyz            alive; able to take calls
+    GET  /calls /gauges              on this machine: the live calls and where they run; what our processes hold
 
 Webhooks must carry Twilio's signature (when `TWILIO_AUTH_TOKEN` is set). The stream must carry its one-time token,
 which decides; its signature is checked and counted.
@@ -26,6 +27,7 @@ from starlette.websockets import WebSocket
 from engine.actor import Actor
 from engine.calllog import CallLog
 from engine.door import PREFIX, Door
+from engine.gauges import Gauges
 from engine.media_stream import MediaStreams
 from engine.messages import CallerContext, CallInfo
 from engine.session import SessionAway, SessionStore
@@ -40,7 +42,7 @@ class IngressPorts:
     """Whom the ingress knows. `make_stream` makes a StreamActor, not yet started.
 
     `check_ready` tells of each part that a call needs: "ok", or what is wrong with it. `warm_hosts` are
-    this replica's, by pid.
+    this replica's, by pid; `gauges` tells what this process and theirs hold.
     """
 
     store: SessionStore
@@ -50,6 +52,7 @@ class IngressPorts:
     make_stream: Callable[[CallInfo, str, WebSocket], Actor]
     check_ready: Callable[[], Awaitable[dict[str, str]]]
     warm_hosts: Callable[[], tuple[int, ...]]
+    gauges: Callable[[], Awaitable[list[Gauges]]]
 
 
 class Ingress:
@@ -60,6 +63,7 @@ class Ingress:
         self._store = ports.store
         self._check_ready = ports.check_ready
         self._warm_hosts = ports.warm_hosts
+        self._gauges = ports.gauges
         self._wrong: dict[str, str] = {}
         self._streams = MediaStreams(settings, door, ports.store, ports.make_stream)
         self._webhooks = Webhooks(settings, door, ports.store, ports.log, ports.context, ports.plain_context)
@@ -87,7 +91,8 @@ class Ingress:
             WebSocketRoute(f"{PREFIX}/media-stream", self._streams.serve),
             Route("/healthz", self.healthz),
             Route("/readyz", self.readyz),
-            Route("/calls", self.calls),
+            Route("/calls", _for_this_machine(self.calls)),
+            Route("/gauges", _for_this_machine(self.gauges)),
         ]
 
     async def healthz(self, _: Request) -> Response:
@@ -107,16 +112,31 @@ class Ingress:
         parts = {part: "away" if part in wrong else "ok" for part in states}
         return JSONResponse({"ready": not wrong, "parts": parts}, 503 if wrong else 200)
 
-    async def calls(self, request: Request) -> Response:
-        """The live calls of all replicas, where each runs, and this replica's hosts. For this machine only: HAProxy
-        under Serve adds no header that tells of a sender, so one that is there comes from a proxy before it, or from
-        somebody who makes it up.
-        """
-        if any(name == "x-real-ip" or "forwarded" in name for name in request.headers):
-            return PlainTextResponse("only on this machine", 403)
+    async def calls(self, _: Request) -> Response:
+        """The live calls of all replicas, where each runs, and this replica's hosts."""
         try:
             calls = [msgspec.to_builtins(where) for where in await self._store.whereabouts()]
             return JSONResponse({"calls": calls, "pid": os.getpid(), "hosts": self._warm_hosts()})
         except SessionAway as error:
             log.warning("live calls not told: %s", error)
             return JSONResponse({"error": "redis is away"}, 503)
+
+    async def gauges(self, _: Request) -> Response:
+        """What this replica's processes hold: its own, and its hosts'."""
+        return JSONResponse({"gauges": [msgspec.to_builtins(one) for one in await self._gauges()]})
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _for_this_machine(handler: Handler) -> Handler:
+    """HAProxy under Serve adds no header that tells of a sender, so one that is there comes from a proxy before it, or
+    from somebody who makes it up.
+    """
+
+    async def guarded(request: Request) -> Response:
+        if any(name == "x-real-ip" or "forwarded" in name for name in request.headers):
+            return PlainTextResponse("only on this machine", 403)
+        return await handler(request)
+
+    return guarded

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.actor import Actor
+from engine.gauges import Gauges
 from engine.host import WARM_LIMIT_S, OpenRuntime
 from engine.hostpool import HostPlacement
 from engine.messages import Down, Start
@@ -100,6 +101,10 @@ class PackedCalls(Actor):
     def pids(self) -> tuple[int, ...]:
         """This process, once calls can run in it."""
         return (os.getpid(),) if self._open.is_set() else ()
+
+    async def gauges(self) -> list[Gauges]:
+        """No process is only for calls."""
+        return []
 
     async def place(
         self, start: Start, receive: Callable[[str, Any], None], _: Callable[[str], None]

@@ -405,3 +405,19 @@ def test_a_taped_ref_shows_what_passes_through_it() -> None:
         assert seen == diary.told == ["a"]
 
     run_virtual(story())
+
+
+def test_actors_are_counted_while_they_run_and_plain_tasks_are_not() -> None:
+    async def story() -> None:
+        plain = asyncio.create_task(_hang(Diary()))
+        diary = spawn(Diary({"hang": _hang}), "diary")
+        child = Diary()
+        diary.spawn(child, "child")
+        assert runtime.running() == ["child", "diary"]
+        await child.kill()
+        assert runtime.running() == ["diary"]
+        await diary.kill()
+        assert runtime.running() == []
+        plain.cancel()
+
+    run_virtual(story())

@@ -8,6 +8,7 @@ import pytest
 
 from engine.actor import Actor, Ref, spawn
 from engine.clock import run_virtual
+from engine.gauges import Gauges, gauges
 from engine.host import CallHost, CallRuntime, HostLost
 from engine.hostpool import CLOSE_ALL_LIMIT_S, EMPTY_LIMIT_S, HostPlacement, HostPool
 from engine.messages import Attach, CallInfo, Start, Tick
@@ -54,6 +55,11 @@ class Process:
             raise HostLost("not warm")
         await self._host.warm()
         return id(self)
+
+    async def gauges(self) -> Gauges:
+        if self._hangs:
+            raise HostLost("no gauges")
+        return gauges("host")
 
     async def close(self) -> None:
         if self._hangs:
@@ -250,3 +256,24 @@ def test_an_old_stream_that_leaves_late_does_not_harm_its_calls_new_one_on_the_s
         assert process.calls[-1].over
 
     played(story, 4)
+
+
+def test_what_hosts_hold_is_told_by_themselves() -> None:
+    async def story(replica: Replica) -> None:
+        await replica.pool.ready()
+        await asyncio.sleep(1)  # until both are warm
+        idle = await replica.pool.gauges()
+        assert len(idle) == len(replica.pool.pids)
+        await replica.place("CA1")
+        busy = await replica.pool.gauges()
+        assert [one.actors for one in busy] == [one.actors + 1 for one in idle]  # they share this process
+
+    played(story)
+
+
+def test_a_host_that_hangs_does_not_keep_the_others_numbers_back() -> None:
+    async def story(replica: Replica) -> None:
+        await replica.pool.ready()
+        assert await replica.pool.gauges() == []
+
+    played(story, hang=True)

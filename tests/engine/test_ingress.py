@@ -6,14 +6,20 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
+from engine.gauges import Gauges
 from engine.ingress import Ingress, IngressPorts
 from engine.messages import CallerContext, CallInfo
 from engine.session import SessionStore, Whereabouts
 from tests.virtual.rig import Log, new_settings
 
 CALL = "CA0123"
+
+
+async def held() -> list[Gauges]:
+    return [Gauges("ingress", 7, 4, 12, 30), Gauges("host", 8, 2, 9, 28)]
 
 
 async def nobody(_: CallInfo) -> CallerContext:
@@ -32,7 +38,7 @@ async def served(redis_url: str, states: dict[str, str]) -> AsyncIterator[httpx2
 
     store = SessionStore(redis_url, 600, 2000, 60)
     ports = IngressPorts(
-        store, Log(), nobody, lambda _: CallerContext("", ""), no_stream, check_ready, lambda: (8, 9)
+        store, Log(), nobody, lambda _: CallerContext("", ""), no_stream, check_ready, lambda: (8, 9), held
     )
     app = Ingress(new_settings(), ports).app(contextlib.nullcontext)  # type: ignore[arg-type]
     try:
@@ -61,6 +67,13 @@ async def test_live_calls_are_told_on_this_machine(redis_url: str) -> None:
     ]
 
 
+async def test_what_the_processes_hold_is_told_on_this_machine(redis_url: str) -> None:
+    async with served(redis_url, {}) as client:
+        answer = await client.get("/gauges")
+    assert msgspec.convert(answer.json()["gauges"], list[Gauges]) == await held()
+
+
+@pytest.mark.parametrize("path", ["/calls", "/gauges"])
 @pytest.mark.parametrize(
     ("header", "value"),
     [
@@ -73,13 +86,14 @@ async def test_live_calls_are_told_on_this_machine(redis_url: str) -> None:
         ("X-Real-IP", "127.0.0.1"),
     ],
 )
-async def test_live_calls_are_not_told_to_whom_a_proxy_brings(
-    redis_url: str, header: str, value: str
+async def test_live_calls_and_processes_are_not_told_to_whom_a_proxy_brings(
+    redis_url: str, path: str, header: str, value: str
 ) -> None:
     async with served(redis_url, {}) as client:
-        answer = await client.get("/calls", headers={header: value})
+        answer = await client.get(path, headers={header: value})
     assert answer.status_code == 403
     assert CALL not in answer.text
+    assert "pid" not in answer.text
 
 
 async def test_readiness_names_what_is_away_and_only_the_log_says_why(

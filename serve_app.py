@@ -62,6 +62,7 @@ CHECK_LIMIT_S = 5.0
 ROUTING_S = 0.02  # longest time for which one tool holds up the next
 HEALTH: dict[str, Any] = {"health_check_period_s": 2, "health_check_timeout_s": 5}
 LOOP_LAG_LIMIT_S = 2.0
+FLOOD = 4096  # HAProxy takes no more at once
 
 
 # ---------------------------------------------------------------- what every process makes for itself
@@ -378,7 +379,9 @@ def build(settings: Settings) -> serve.Application:
         name="Ingress",
         num_replicas=settings.ingress_replicas,
         ray_actor_options={"num_cpus": 0},
-        max_ongoing_requests=settings.capacity * 2 + 100,  # a call is one request for life; admission is ours
+        # A call is one request for life, and what is over this hangs with no answer: admission is ours. Any replica
+        # may have to take all calls, and those that are refused, and sockets that nobody vouches for.
+        max_ongoing_requests=settings.capacity * 2 + FLOOD,
         graceful_shutdown_timeout_s=max(settings.drain_s, 5.0),
         graceful_shutdown_wait_loop_s=0.2,
         **HEALTH,

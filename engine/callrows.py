@@ -29,6 +29,7 @@ class Outcome(StrEnum):
     DROPPED = "dropped"  # the stream broke and nobody resumed it
     FAILED = "failed"  # we could not go on
     ABANDONED = "abandoned"  # hung up while ringing
+    REFUSED = "refused"  # at the webhook: no slot, draining, or Redis away
     LOST = "lost"  # nobody told its end: set by the sweeper
 
 

@@ -1,5 +1,6 @@
 """Where Twilio reaches this app, and whether what comes is Twilio's."""
 
+import asyncio
 import logging
 
 from starlette.datastructures import FormData
@@ -24,8 +25,8 @@ class Door:
     def __init__(self, settings: Settings) -> None:
         self._base_url = settings.base_url
         self._token = settings.twilio_auth_token
-        self._strict_stream = settings.strict_stream_signature
         self._warned = False
+        self._turn = asyncio.Lock()
         if not self._token:
             log.warning(
                 "TWILIO_AUTH_TOKEN is not set: webhooks and streams are taken unchecked, whoever sends them"
@@ -44,11 +45,13 @@ class Door:
     async def signed_form(self, request: Request) -> FormData | None:
         """A webhook's form, or None when its signature is missing or doesn't match.
 
-        Raises HTTPException, which answers 413, for a body that is no form of Twilio's: it must not fill the memory.
+        One at a time (see `enter`). Raises HTTPException, which answers 413, for a body that is no form of Twilio's: it
+        must not fill the memory.
         """
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > FORM_LIMIT:  # refused before it is read
             raise _too_long()
+        await self.enter()
         form = await Request(request.scope, _bounded(request.receive)).form()
         if not self._token:
             return form
@@ -59,17 +62,24 @@ class Door:
         log.warning("webhook refused: its signature doesn't match %s; is BASE_URL what Twilio calls?", url)
         return None
 
-    def stream_may_open(self, websocket: WebSocket) -> bool:
-        """Whether a stream may go on to show its token. A signature that doesn't match is counted."""
+    async def enter(self) -> None:
+        """Waits for one's turn. However many come at once, each has a pass of the event loop to itself, so that the
+        frames of running calls are served between them.
+        """
+        async with self._turn:
+            await asyncio.sleep(0)
+
+    def stream_is_signed(self, websocket: WebSocket) -> bool:
+        """Whether a stream carries Twilio's signature; where signatures are checked, one that doesn't is counted."""
         if not self._token:
-            return True
+            return False
         base = self.base(websocket).replace("http", "ws", 1)
         url = signature.public_url(base, "", "", websocket.url.path, "")
         if signature.stream_is_signed(self._token, url, websocket.headers.get(signature.HEADER)):
             return True
         count("streams_unsigned")
-        log.warning("stream's signature doesn't match %s; its token decides", url)
-        return not self._strict_stream
+        log.warning("stream's signature doesn't match %s", url)
+        return False
 
 
 def _bounded(receive: Receive) -> Receive:

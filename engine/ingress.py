@@ -75,6 +75,7 @@ class Ingress:
         async def lifespan(_: Starlette) -> AsyncIterator[None]:
             async with opened():
                 self._webhooks.start()
+                self._streams.start()
                 try:
                     yield
                 finally:

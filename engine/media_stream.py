@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from engine.actor import Actor, Ref, spawn
 from engine.door import Door
+from engine.leases import LeaseActor
 from engine.messages import CallerAudio, CallerGone, CallInfo, DtmfPressed, MarkEchoed, Tick
 from engine.session import SessionAway, SessionStore, Whereabouts
 from engine.settings import Settings
@@ -19,7 +20,10 @@ from engine.twilio.stream import Dtmf, Mark, Media, Start, Stop, StreamReader, S
 
 log = logging.getLogger("engine.media_stream")
 
-START_LIMIT_S = 5.0
+START_LIMIT_S = 4.0  # to a `start` whose token is right; with what closing takes, 5 s
+UNKNOWN_LIMIT = (
+    500  # sockets of this replica that nobody vouches for: a token has still to come, or they are closed
+)
 STREAM_END_LIMIT_S = 30.0
 QUIET_LIMIT_S = 10.0
 _LOOKS = 4  # for silence, in that time
@@ -52,6 +56,12 @@ class MediaStreams:
         self._make_stream = make_stream
         self._streams: dict[str, Actor] = {}
         self._endings: set[asyncio.Task[None]] = set()
+        self._leases = LeaseActor(store, self._streams.keys)
+        self._unknown = 0
+
+    def start(self) -> None:
+        """Starts what keeps the calls' slots."""
+        spawn(self._leases, "leases")
 
     async def close(self) -> None:
         """Waits for streams that are ending, and no longer than it may."""
@@ -59,25 +69,42 @@ class MediaStreams:
             _, late = await asyncio.wait(self._endings, timeout=CLOSE_LIMIT_S)
             for ending in late:
                 ending.cancel()
+        await self._leases.kill()
 
     async def serve(self, websocket: WebSocket) -> None:
         """The call: from Twilio's `connected` to its end."""
-        if not self._door.stream_may_open(websocket):
+        await self._door.enter()
+        known = self._door.stream_is_signed(websocket)
+        if not known and (self._settings.strict_stream_signature or self._unknown >= UNKNOWN_LIMIT):
+            count("streams_refused")
             await websocket.close(CLOSE_POLICY)
             return
-        await websocket.accept()
         reader = StreamReader()
         try:
             async with asyncio.timeout(START_LIMIT_S):
-                start = await _read_start(websocket, reader)
-            info = await self._redeem(start)
+                with self._counted(known):
+                    await websocket.accept()
+                    start = await _read_start(websocket, reader)
+                    info = await self._redeem(start)
         except (StreamRefused, TimeoutError, WebSocketDisconnect, SessionAway) as error:
             count("streams_refused")
-            log.warning("stream refused: %s", error or "no start within 5 s")
+            log.warning("stream refused: %s", error or "no start in time")
             await _close(websocket, CLOSE_POLICY)
             return
         with bound(info.call):
             await self._run_stream(websocket, reader, start, info)
+
+    @contextlib.contextmanager
+    def _counted(self, known: bool) -> Iterator[None]:
+        """While a socket may hold its place without a token; Twilio's own are not kept out by others'."""
+        if known:
+            yield
+            return
+        self._unknown += 1
+        try:
+            yield
+        finally:
+            self._unknown -= 1
 
     async def _redeem(self, start: Start) -> CallInfo:
         token = start.parameters.get("token", "")
@@ -123,7 +150,7 @@ class MediaStreams:
     async def _mark_live(self, call: str, stream: str) -> None:
         try:
             where = Whereabouts(call, stream, "starting", 0, os.getpid())
-            await self._store.live(where, self._settings.max_call_s + 60)
+            await self._store.live(where)
         except SessionAway:
             count("live_unmarked")
 

@@ -50,6 +50,7 @@ class RingingActor(Actor):
         try:
             if await self._store.redeem(rings.token) is not None:
                 count("calls_abandoned")
+                await self._store.not_coming(rings.call, rings.token)
                 await self._abandoned(rings.call, rings.last_stream)
         except SessionAway:
             count("ringing_unwatched")  # the call log's sweeper finds it

@@ -10,13 +10,19 @@ goes on unprotected, and what was not written goes with the next write. Values a
     item:000001..  the history, an item each
     next           hangup | transfer | fallback | unsaid | "": what `stream-ended` is to answer
     broken_at      wall time at which the stream ended without `next`, and broken_times: how often
-    token          the one-time token of its next stream, the last that was made
+    token          the one-time token of its next stream, the last that was made, until that stream begins
     where          Whereabouts of a live call, and where_stream: the stream that they are of
+
+Beside them, `calls:slots`: the calls that count against the capacity, by the time at which each one's lease ends. A
+call takes its slot when it rings, leased until its token is too old; the replica that has its stream renews it, and
+gives it back. So a killed replica's slots free themselves, and a call that goes on elsewhere still has its own. Leases
+are by Redis's clock: replicas on other machines have others.
 """
 
 import asyncio
 import logging
 import secrets
+from collections.abc import Collection
 from enum import Enum
 from typing import Any
 
@@ -24,52 +30,17 @@ import msgspec
 import redis.asyncio as redis_async
 from redis.exceptions import RedisError
 
-from engine.clock import outside, wall
+from engine import scripts
+from engine.clock import outside
 from engine.history import AnyItem
 from engine.messages import CallerContext, CallInfo, Usage
 
 log = logging.getLogger("engine.session")
 
 READ_LIMIT_S = 2.0
-_LIVE = "calls:live"
+LEASE_S = 10.0  # a killed replica's calls are taken up elsewhere in about a second, or never
+_SLOTS = "calls:slots"
 _DRAINING = "trunkline:draining"  # set by the launcher, with a TTL, while the app is being stopped
-
-_TAKE = """
-local stored = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
-local epoch = math.max(stored, tonumber(ARGV[1])) + 1
-redis.call('HSET', KEYS[1], 'epoch', epoch)
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-return {epoch, redis.call('HGETALL', KEYS[1])}
-"""
-
-_WRITE = """
-local stored = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
-if stored > tonumber(ARGV[1]) then return 0 end
-redis.call('HSET', KEYS[1], 'epoch', ARGV[1], unpack(ARGV, 3))
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-return 1
-"""
-
-_TOKEN = """
-local older = redis.call('HGET', KEYS[1], 'token')
-if older then redis.call('DEL', 'token:' .. older) end
-redis.call('HSET', KEYS[1], 'token', ARGV[1])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-redis.call('SET', 'token:' .. ARGV[1], ARGV[2], 'EX', ARGV[4])
-"""
-
-# A call that goes on in a new stream has its place in the list already; the old stream's news is no longer its own.
-_MOVED = """
-if redis.call('HGET', KEYS[1], 'where_stream') ~= ARGV[1] then return end
-redis.call('HSET', KEYS[1], 'where', ARGV[2])
-"""
-
-_OVER = """
-local stream = redis.call('HGET', KEYS[2], 'where_stream')
-if stream and stream ~= ARGV[1] then return end
-redis.call('ZREM', KEYS[1], ARGV[2])
-redis.call('HDEL', KEYS[2], 'where', 'where_stream')
-"""
 
 
 class Written(Enum):
@@ -135,16 +106,24 @@ class Stored(msgspec.Struct):
 class SessionStore:
     """All calls' sessions, over one Redis connection pool. Its own errors: `SessionAway` on reads and takes."""
 
-    def __init__(self, url: str, ttl_s: int, write_ms: int, token_ttl_s: int) -> None:
+    def __init__(
+        self, url: str, ttl_s: int, write_ms: int, token_ttl_s: int, *, lease_s: float = LEASE_S
+    ) -> None:
         self._redis = redis_async.Redis.from_url(url, socket_connect_timeout=2.0, health_check_interval=15)
-        self._take = self._redis.register_script(_TAKE)
-        self._write = self._redis.register_script(_WRITE)
-        self._token = self._redis.register_script(_TOKEN)
-        self._moved = self._redis.register_script(_MOVED)
-        self._over = self._redis.register_script(_OVER)
+        self._take = self._redis.register_script(scripts.TAKE)
+        self._write = self._redis.register_script(scripts.WRITE)
+        self._token = self._redis.register_script(scripts.TOKEN)
+        self._moved = self._redis.register_script(scripts.MOVED)
+        self._over = self._redis.register_script(scripts.OVER)
+        self._ring = self._redis.register_script(scripts.RING)
+        self._live = self._redis.register_script(scripts.LIVE)
+        self._renew = self._redis.register_script(scripts.RENEW)
+        self._taken = self._redis.register_script(scripts.TAKEN)
+        self._not_coming = self._redis.register_script(scripts.NOT_COMING)
         self._ttl_s = ttl_s
         self._write_s = write_ms / 1000
         self._token_ttl_s = token_ttl_s
+        self.lease_s = lease_s
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -177,10 +156,18 @@ class SessionStore:
 
     # --- the webhooks
 
-    async def ring(self, info: CallInfo) -> str:
-        """A call rings: keeps what is known of it, and returns the stream's one-time token."""
-        await self._keep(info.call, "info", msgspec.json.encode(info))
-        return await self.new_token(info.call)
+    async def ring(self, info: CallInfo, capacity: int) -> str:
+        """A call rings: takes a slot for it, keeps what is known of it, and returns the stream's one-time token.
+
+        Raises `NoSlot`. A call that has a slot already is not refused.
+        """
+        token = secrets.token_urlsafe(24)
+        args: list[str | bytes | int] = [info.call, token, self._ttl_s, self._token_ttl_s]
+        args += [msgspec.json.encode(info), capacity]
+        refused = await self._answer(self._ring(keys=[_SLOTS, _key(info.call), _DRAINING], args=args))
+        if refused is not None:
+            raise NoSlot(refused.decode())
+        return token
 
     async def keep_context(self, call: str, context: CallerContext) -> None:
         """What is known of the caller, for the CallActor to find."""
@@ -213,12 +200,13 @@ class SessionStore:
         return int(answers[1])
 
     async def new_token(self, call: str) -> str:
-        """A one-time token for the call's next stream. An older one that was not used is void: a webhook that is
-        sent again is answered again, and only the last answer is followed.
+        """A one-time token for the call's next stream; its slot waits for that, whatever the capacity is. An older
+        token that was not used is void: a webhook that is sent again is answered again, and only the last answer is
+        followed.
         """
         token = secrets.token_urlsafe(24)
-        args: list[str | int] = [token, call, self._ttl_s, self._token_ttl_s]
-        await self._answer(self._token(keys=[_key(call)], args=args))
+        args: list[str | int] = [call, token, self._ttl_s, self._token_ttl_s]
+        await self._answer(self._token(keys=[_SLOTS, _key(call)], args=args))
         return token
 
     async def gave_up(self, call: str, told: bool) -> None:
@@ -232,46 +220,42 @@ class SessionStore:
             pipe.expire(_key(call), self._ttl_s)
             await self._answer(pipe.execute())
 
-    # --- which calls are live
+    # --- which calls are live, and their slots
 
-    async def live(self, where: Whereabouts, for_s: float) -> None:
-        """This call is live in this stream, for at most that long."""
-        async with self._redis.pipeline(transaction=True) as pipe:
-            # A busy key never expires, so those whose process died before `over` would gather in it.
-            pipe.zremrangebyscore(_LIVE, "-inf", wall())
-            pipe.zadd(_LIVE, {where.call: wall() + for_s})
-            pipe.expire(_LIVE, int(for_s) + 60)
-            pipe.hset(_key(where.call), "where_stream", where.stream)
-            pipe.hset(_key(where.call), "where", msgspec.json.encode(where))
-            pipe.expire(_key(where.call), self._ttl_s)
-            await self._answer(pipe.execute())
+    async def live(self, where: Whereabouts) -> None:
+        """This call is live in this stream: its slot is leased, to be renewed."""
+        args: list[str | bytes | float] = [where.call, where.stream, msgspec.json.encode(where)]
+        args += [self.lease_s, self._ttl_s]
+        await self._answer(self._live(keys=[_SLOTS, _key(where.call)], args=args))
 
     async def moved(self, where: Whereabouts) -> None:
         """This live call's CallActor runs elsewhere, or nowhere."""
         args: list[str | bytes] = [where.stream, msgspec.json.encode(where)]
         await self._answer(self._moved(keys=[_key(where.call)], args=args))
 
+    async def renew(self, calls: Collection[str]) -> None:
+        """These calls' slots are leased anew, and taken again where they were lost: a running call is not refused."""
+        await self._answer(self._renew(keys=[_SLOTS], args=[self.lease_s, self._ttl_s, *calls]))
+
     async def over(self, call: str, stream: str) -> None:
-        """This stream of the call is over; the call may have gone on in a newer one."""
-        await self._answer(self._over(keys=[_LIVE, _key(call)], args=[stream, call]))
+        """This stream of the call is over. The slot is free, unless the call has gone on in a newer stream or waits
+        for one.
+        """
+        await self._answer(self._over(keys=[_SLOTS, _key(call)], args=[stream, call]))
 
-    async def ended(self, call: str, for_s: float) -> None:
-        """Twilio says that the call is over: it is live for at most that long, should its replica have died."""
-        await self._answer(self._redis.zadd(_LIVE, {call: wall() + for_s}, xx=True, lt=True))
+    async def not_coming(self, call: str, token: str = "") -> None:
+        """No stream will come of this token, or of any: the slot that waits for one is free."""
+        args: list[str | float] = [call, token, self.lease_s]
+        await self._answer(self._not_coming(keys=[_SLOTS, _key(call)], args=args))
 
-    async def draining(self) -> bool:
-        """Whether no new call is to be taken."""
-        return bool(await self._answer(self._redis.exists(_DRAINING)))
-
-    async def live_calls(self) -> list[str]:
-        """All live calls, of all replicas."""
-        found = await self._answer(self._redis.zrange(_LIVE, wall(), "+inf", byscore=True))
-        return [call.decode() for call in found]
+    async def slots(self) -> list[str]:
+        """The calls that have a slot, of all replicas."""
+        return [call.decode() for call in await self._answer(self._taken(keys=[_SLOTS]))]
 
     async def whereabouts(self) -> list[Whereabouts]:
-        """Where each live call runs."""
+        """Where each live call runs; one that still rings runs nowhere."""
         async with self._redis.pipeline(transaction=False) as pipe:
-            for call in await self.live_calls():
+            for call in await self.slots():
                 pipe.hget(_key(call), "where")
             found = await self._answer(pipe.execute())
         return [msgspec.json.decode(where, type=Whereabouts) for where in found if where]
@@ -288,6 +272,10 @@ class SessionStore:
 
 class SessionAway(Exception):
     """Redis can't be reached or is too slow."""
+
+
+class NoSlot(Exception):
+    """No call can be taken now; the message says why: "full" or "draining"."""
 
 
 def item_field(number: int) -> str:

@@ -148,7 +148,9 @@ class Settings(BaseSettings):
     calls_per_host: int = Field(
         64, ge=1, description="Calls that share one CallHost process; 1 gives each call its own"
     )
-    capacity: int = Field(100, ge=1, description="Calls that one ingress replica takes at once")
+    capacity: int = Field(
+        100, ge=1, description="Calls that the app takes at once, all ingress replicas together"
+    )
     drain_s: float = Field(
         600.0, ge=0, description="How long running calls may go on when the app is stopped, in seconds"
     )

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -13,10 +14,9 @@ from engine.calllog import CallLog
 from engine.callrows import Outcome
 from engine.clock import wall
 from engine.door import PREFIX, Door
-from engine.media_stream import STREAM_END_LIMIT_S
 from engine.messages import CallerContext, CallInfo
 from engine.ringing import RingingActor, Rings
-from engine.session import SessionAway, SessionStore, Stored
+from engine.session import NoSlot, SessionAway, SessionStore, Stored
 from engine.settings import Settings
 from engine.telemetry import bound, count
 from engine.twilio import twiml
@@ -26,10 +26,33 @@ log = logging.getLogger("engine.webhooks")
 CONTEXT_LIMIT_S = 1.5
 RESUMES = 3  # new streams for one call, after drops
 ATTESTED = "TN-Validation-Passed-A"
-BUSY = "Thanks for calling. All our lines are busy right now. Please call again in a few minutes."
-DOWN = "Sorry, we can't take your call right now. Please call again in a few minutes."
+CONTEXTS_AT_ONCE = (
+    8  # look-ups of a replica's: of a hundred calls at once, each is known in time, or greeted plainly
+)
 _WITHHELD = {"", "+266696687", "266696687", "anonymous", "restricted", "unknown", "unavailable", "private"}
 _ENDED = ("completed", "canceled", "busy", "failed", "no-answer")
+
+
+class Excuse(NamedTuple):
+    """Why the agent isn't there, in one sentence of Twilio's own voice."""
+
+    alone: str  # and the call ends
+    dialling: str  # and the caller is put through to the fallback number
+
+
+BUSY = Excuse(
+    "All our lines are busy right now, please call again in a few minutes.",
+    "All our lines are busy right now, so I'm putting you through to someone else.",
+)
+DOWN = Excuse(
+    "Sorry, we can't take your call right now, please call again in a few minutes.",
+    "Sorry, we can't take your call right now, so I'm putting you through to someone else.",
+)
+CUT_SHORT = Excuse(
+    phrases.UNAVAILABLE,
+    "Sorry, we can't go on with this call right now, so I'm putting you through to someone else.",
+)
+TOLD = Excuse("", "")  # already
 
 
 class Webhooks:
@@ -50,6 +73,7 @@ class Webhooks:
         self._log = call_log
         self._context_of = context
         self._plain_context = plain_context
+        self._looking_up = asyncio.Semaphore(CONTEXTS_AT_ONCE)
         self._ringing = RingingActor(store, settings.token_ttl_s, self._abandoned)
 
     def start(self) -> None:
@@ -78,18 +102,24 @@ class Webhooks:
         with bound(call):
             try:
                 return await self._answer_call(request, info)
+            except NoSlot as error:
+                return self._refuse(info, str(error), BUSY)
             except SessionAway as error:
-                log.error("call not taken: %s", error)
-                count("calls_refused")
-                return _xml(self._fall_back(DOWN))
+                log.error("no slot is known of: %s", error)
+                return self._refuse(info, "away", DOWN)
+
+    def _refuse(self, info: CallInfo, why: str, excuse: Excuse) -> Response:
+        """Answers at once: nobody is looked up, and nothing is opened."""
+        count(f"calls_refused_{why}")
+        log.warning("call refused: %s", why)
+        self._log.open_call(info)
+        self._log.log_call_event(info.call, "refused", {"why": why}, info.started_at)
+        self._log.finalize_call_log(info.call, Outcome.REFUSED, info.started_at)
+        return _xml(self._fall_back(excuse))
 
     async def _answer_call(self, request: Request, info: CallInfo) -> Response:
         store = self._store
-        busy = len(await store.live_calls()) >= self._settings.capacity * self._settings.ingress_replicas
-        if busy or await store.draining():
-            count("calls_past_capacity")
-            return _xml(self._fall_back(BUSY))
-        token = await store.ring(info)
+        token = await store.ring(info, self._settings.capacity)
         self._log.open_call(info)
         await store.keep_context(info.call, await self._context(info))
         self._ringing.tell(Rings(info.call, token, ""))
@@ -97,7 +127,7 @@ class Webhooks:
 
     async def _context(self, info: CallInfo) -> CallerContext:
         try:
-            async with asyncio.timeout(CONTEXT_LIMIT_S):
+            async with asyncio.timeout(CONTEXT_LIMIT_S), self._looking_up:
                 return await self._context_of(info)
         except Exception as error:  # whatever it is, the caller must be answered
             count("contexts_missed")
@@ -124,11 +154,11 @@ class Webhooks:
         if stored.next == "transfer":
             return _xml(twiml.dial(self._settings.transfer_number))
         if stored.next == "unsaid":
-            return _xml(self._fall_back(phrases.UNAVAILABLE))
+            return _xml(self._fall_back(CUT_SHORT))
         if stored.next == "fallback" or stored.meta.outcome not in ("", Outcome.DROPPED):
-            return _xml(self._fall_back(""))
+            return _xml(self._fall_back(TOLD))
         if await self._store.broke(call, wall()) > RESUMES:
-            return _xml(self._fall_back(phrases.UNAVAILABLE))
+            return _xml(self._fall_back(CUT_SHORT))
         count("streams_resumed")
         token = await self._store.new_token(call)
         self._ringing.tell(Rings(call, token, stored.meta.stream))
@@ -144,7 +174,7 @@ class Webhooks:
             self._log.log_call_event(call, "status", {"status": status}, wall())
         if status in _ENDED:
             try:
-                await self._store.ended(call, STREAM_END_LIMIT_S)
+                await self._store.not_coming(call)
                 stored = await self._store.glance(call)
                 if stored is not None and not stored.meta.stream and not stored.meta.outcome:
                     await self._abandoned(call, "")
@@ -166,11 +196,11 @@ class Webhooks:
         socket = base.replace("http", "ws", 1) + f"{PREFIX}/media-stream"
         return _xml(twiml.connect_stream(socket, f"{base}{PREFIX}/stream-ended", {"token": token}))
 
-    def _fall_back(self, words: str) -> str:
+    def _fall_back(self, excuse: Excuse) -> str:
         number = self._settings.fallback_number
         if number:
-            return twiml.say_and_dial(words, number) if words else twiml.dial(number)
-        return twiml.say_and_hang_up(words) if words else twiml.hang_up()
+            return twiml.say_and_dial(excuse.dialling, number) if excuse.dialling else twiml.dial(number)
+        return twiml.say_and_hang_up(excuse.alone) if excuse.alone else twiml.hang_up()
 
 
 def caller_of(number: str) -> str:

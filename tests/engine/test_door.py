@@ -1,5 +1,6 @@
 """The door: what a webhook may be, and what is said when nobody checks it."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -90,3 +91,24 @@ def test_a_door_that_checks_nothing_says_so_once(caplog: pytest.LogCaptureFixtur
         door()
     [said] = caplog.messages
     assert "TWILIO_AUTH_TOKEN is not set" in said
+
+
+async def test_of_many_who_come_at_once_each_has_a_pass_of_the_loop_to_itself() -> None:
+    passes, entered = 0, []
+
+    async def serving() -> None:
+        nonlocal passes
+        while True:
+            passes += 1
+            await asyncio.sleep(0)
+
+    async def come(door: Door) -> None:
+        await door.enter()
+        entered.append(passes)
+
+    one = door()
+    running_call = asyncio.create_task(serving())
+    await asyncio.gather(*(come(one) for _ in range(200)))
+    running_call.cancel()
+
+    assert len(set(entered)) == 200

@@ -42,7 +42,7 @@ async def served(redis_url: str, states: dict[str, str]) -> AsyncIterator[httpx2
     )
     app = Ingress(new_settings(), ports).app(contextlib.nullcontext)  # type: ignore[arg-type]
     try:
-        await store.live(Whereabouts(CALL, "MZ1", "starting", 0, 7), 300.0)
+        await store.live(Whereabouts(CALL, "MZ1", "starting", 0, 7))
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
             yield client

@@ -5,10 +5,12 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
-from engine.actor import Actor
+from engine.actor import Actor, spawn
 from engine.clock import now, run_virtual
-from engine.media_stream import QUIET_LIMIT_S, MediaStreams, _relay
+from engine.leases import LeaseActor
+from engine.media_stream import QUIET_LIMIT_S, UNKNOWN_LIMIT, MediaStreams, _relay
 from engine.messages import CallerAudio, CallerGone, DtmfPressed, MarkEchoed, Tick
+from engine.session import SessionAway
 from engine.settings import Settings
 from engine.twilio.stream import StreamReader
 
@@ -128,15 +130,19 @@ class Queued:
 
     def __init__(self) -> None:
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.accepted = False
+        self.closed: int | None = None
+        self.closed_at_s = 0.0
 
     def says(self, message: dict[str, Any]) -> None:
         self._messages.put_nowait({"type": "websocket.receive", "text": json.dumps(message)})
 
     async def accept(self) -> None:
-        pass
+        self.accepted = True
 
     async def close(self, code: int) -> None:
-        pass
+        self.closed = code
+        self.closed_at_s = now()
 
     async def receive(self) -> dict[str, Any]:
         return await self._messages.get()
@@ -151,19 +157,41 @@ class SlowStore:
     async def glance(self, call: str) -> Any:
         return SimpleNamespace(info=SimpleNamespace(call=call))
 
-    async def live(self, where: Any, for_s: float) -> None:
+    async def live(self, where: Any) -> None:
         await asyncio.sleep(1.0)
 
     async def over(self, call: str, stream: str) -> None:
         pass
 
 
+class OpenDoor:
+    """Nobody waits before it; `signed` are the sockets that are Twilio's."""
+
+    def __init__(self, *signed: object) -> None:
+        self._signed = signed
+
+    async def enter(self) -> None:
+        pass
+
+    def stream_is_signed(self, websocket: object) -> bool:
+        return websocket in self._signed
+
+
+def media_streams(door: OpenDoor, stream: Stream | None, **settings: Any) -> MediaStreams:
+    """The streams of a replica; without `stream`, none may begin."""
+
+    def make_stream(*_: Any) -> Actor:
+        assert stream is not None, "a stream began"
+        return stream
+
+    chosen = Settings(_env_file=None, **settings)  # type: ignore[call-arg]
+    return MediaStreams(chosen, door, SlowStore(), make_stream)  # type: ignore[arg-type]
+
+
 def test_no_frame_is_lost_while_the_call_is_being_listed_and_then_its_stream_is_told() -> None:
     async def story() -> None:
         socket, stream = Queued(), Stream()
-        door = SimpleNamespace(stream_may_open=lambda _: True)
-        settings = Settings(_env_file=None)  # type: ignore[call-arg]
-        streams = MediaStreams(settings, door, SlowStore(), lambda *_: stream)  # type: ignore[arg-type]
+        streams = media_streams(OpenDoor(), stream)
         serving = asyncio.create_task(streams.serve(socket))  # type: ignore[arg-type]
         parameters = {"customParameters": {"token": "t"}}
         socket.says({"event": "connected", "protocol": "Call", "version": "1.0.0"})
@@ -177,3 +205,107 @@ def test_no_frame_is_lost_while_the_call_is_being_listed_and_then_its_stream_is_
         assert stream.told == [Tick("listed"), CallerGone("stop")]
 
     run_virtual(story())
+
+
+# ---------------------------------------------------------------- sockets that are nobody's call
+
+CONNECTED = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
+
+
+def turned_away(*sockets: Queued, door: OpenDoor, says: Any = None, **settings: Any) -> None:
+    """Serves sockets, none of which may become a stream, to their ends. `says(socket)` runs beside each."""
+
+    async def story() -> None:
+        streams = media_streams(door, None, **settings)
+        talking = [asyncio.create_task(says(socket)) for socket in sockets if says is not None]
+        await asyncio.gather(*(streams.serve(socket) for socket in sockets))  # type: ignore[arg-type]
+        for task in talking:
+            task.cancel()
+
+    run_virtual(story())
+
+
+def test_a_socket_that_says_nothing_is_closed_within_five_seconds() -> None:
+    socket = Queued()
+    turned_away(socket, door=OpenDoor())
+    assert (socket.closed, socket.accepted) == (1008, True)
+    assert socket.closed_at_s < 5.0
+
+
+def test_a_socket_that_goes_on_and_on_without_a_start_is_closed_within_five_seconds() -> None:
+    async def chatters(socket: Queued) -> None:
+        socket.says(CONNECTED)
+        while True:
+            await asyncio.sleep(0.9)
+            socket.says({"event": "hello"})
+
+    socket = Queued()
+    turned_away(socket, door=OpenDoor(), says=chatters)
+    assert socket.closed == 1008
+    assert socket.closed_at_s < 5.0
+
+
+def test_of_sockets_that_nobody_vouches_for_only_so_many_are_open_and_twilios_own_are_not_kept_out() -> None:
+    strangers, twilios = [Queued() for _ in range(UNKNOWN_LIMIT + 100)], Queued()
+    turned_away(*strangers, twilios, door=OpenDoor(twilios))
+    assert sum(one.accepted for one in strangers) == UNKNOWN_LIMIT
+    assert all(one.closed == 1008 for one in strangers)
+    assert all(one.accepted or one.closed_at_s == 0.0 for one in strangers)
+    assert twilios.accepted
+
+
+def test_places_of_sockets_that_were_closed_are_free_again() -> None:
+    async def story() -> None:
+        streams = media_streams(OpenDoor(), None)
+        for _ in range(2):
+            sockets = [Queued() for _ in range(UNKNOWN_LIMIT)]
+            await asyncio.gather(*(streams.serve(socket) for socket in sockets))  # type: ignore[arg-type]
+            assert all(one.accepted for one in sockets)
+
+    run_virtual(story())
+
+
+def test_by_setting_a_stream_without_twilios_signature_is_not_even_accepted() -> None:
+    strangers, twilios = Queued(), Queued()
+    account = {"twilio_account_sid": "AC1", "twilio_auth_token": "a-token"}
+    turned_away(strangers, twilios, door=OpenDoor(twilios), strict_stream_signature=True, **account)
+    assert (strangers.accepted, strangers.closed) == (False, 1008)
+    assert twilios.accepted
+
+
+# ---------------------------------------------------------------- the slots of running calls
+
+
+class CountingStore(SlowStore):
+    """Remembers which calls' slots were renewed when."""
+
+    lease_s = 10.0
+
+    def __init__(self) -> None:
+        self.renewed: list[tuple[float, list[str]]] = []
+        self.away = False
+
+    async def renew(self, calls: list[str]) -> None:
+        self.renewed.append((now(), calls))
+        if self.away:
+            raise SessionAway("Redis is away")
+
+
+def test_slots_of_all_calls_are_renewed_in_one_write_also_when_one_was_lost() -> None:
+    async def story() -> list[tuple[float, list[str]]]:
+        store, calls = CountingStore(), ["CA1", "CA2"]
+        leases = spawn(LeaseActor(store, lambda: calls), "leases")  # type: ignore[arg-type]
+        await asyncio.sleep(9.0)
+        store.away = True
+        await asyncio.sleep(3.0)
+        store.away = False
+        calls.remove("CA1")
+        await asyncio.sleep(3.0)
+        calls.clear()
+        await asyncio.sleep(10.0)
+        await leases.kill()
+        return store.renewed
+
+    renewed = run_virtual(story())
+    assert [calls for _, calls in renewed] == [["CA1", "CA2"]] * 3 + [["CA2"]]
+    assert all(at <= 10.0 * n / 3 + 0.1 for n, (at, _) in enumerate(renewed, 1))

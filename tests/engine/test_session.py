@@ -13,7 +13,7 @@ import redis.asyncio as redis_async
 from engine.history import Called, Cause, ReplyDone, Returned, Said, TurnBegan
 from engine.messages import CallerContext, CallInfo, Playback, ToolCall, Usage
 from engine.record import CallRecord, Fenced
-from engine.session import Meta, SessionAway, SessionStore, Whereabouts, Written, item_field
+from engine.session import LEASE_S, Meta, NoSlot, SessionAway, SessionStore, Whereabouts, Written, item_field
 
 CALL = "CA0123"
 INFO = CallInfo(CALL, "+13125550142", "+13125550100", True, 1_700_000_000.0)
@@ -22,8 +22,8 @@ TTL_S = 600
 
 
 @asynccontextmanager
-async def store_at(url: str, write_ms: int = 2000) -> AsyncIterator[SessionStore]:
-    store = SessionStore(url, TTL_S, write_ms, token_ttl_s=60)
+async def store_at(url: str, write_ms: int = 2000, lease_s: float = LEASE_S) -> AsyncIterator[SessionStore]:
+    store = SessionStore(url, TTL_S, write_ms, token_ttl_s=60, lease_s=lease_s)
     try:
         yield store
     finally:
@@ -81,7 +81,7 @@ async def test_a_write_brings_its_epoch_where_the_session_was_lost(
 
 
 async def test_a_session_is_read_as_it_was_written(store: SessionStore) -> None:
-    await store.ring(INFO)
+    await store.ring(INFO, 10)
     await store.keep_context(CALL, CONTEXT)
     items = [
         TurnBegan(1, Cause.SPEECH, "An oil change.", 1.5, 3),
@@ -140,7 +140,7 @@ async def test_many_items_stay_in_order(store: SessionStore) -> None:
 
 
 async def test_breaks_are_counted_and_giving_up_is_told(store: SessionStore) -> None:
-    await store.ring(INFO)
+    await store.ring(INFO, 10)
     assert await store.broke(CALL, 12.5) == 1
     assert await store.broke(CALL, 13.5) == 2
     await store.gave_up(CALL, True)
@@ -153,7 +153,7 @@ async def test_breaks_are_counted_and_giving_up_is_told(store: SessionStore) -> 
 
 
 async def test_a_token_opens_one_stream(store: SessionStore) -> None:
-    token = await store.ring(INFO)
+    token = await store.ring(INFO, 10)
     assert await store.redeem(token) == CALL
     assert await store.redeem(token) is None
     assert await store.redeem("made-up") is None
@@ -166,8 +166,8 @@ async def test_of_many_who_redeem_a_token_at_once_one_gets_in(store: SessionStor
 
 
 async def test_a_newer_token_of_a_call_makes_the_older_one_void(store: SessionStore) -> None:
-    first, others = await store.ring(INFO), await store.new_token("CA2")
-    second = await store.ring(INFO)
+    first, others = await store.ring(INFO, 10), await store.new_token("CA2")
+    second = await store.ring(INFO, 10)
     assert await store.redeem(first) is None
     assert await store.redeem(second) == CALL
     assert await store.redeem(others) == "CA2"
@@ -188,9 +188,9 @@ async def test_tokens_are_long_and_differ(store: SessionStore) -> None:
 
 
 async def test_every_key_has_an_end(store: SessionStore, raw: redis_async.Redis) -> None:
-    await store.ring(INFO)
+    await store.ring(INFO, 10)
     await store.keep_context(CALL, CONTEXT)
-    await store.live(where(CALL, "MZ1"), 300.0)
+    await store.live(where(CALL, "MZ1"))
     for call in ("CA2", "CA3", "CA4", "CA5"):
         if call == "CA2":
             await store.take(call, 0)
@@ -203,7 +203,7 @@ async def test_every_key_has_an_end(store: SessionStore, raw: redis_async.Redis)
             await store.keep_context(call, CONTEXT)
     ttls = {key.decode(): await raw.ttl(key) for key in await raw.keys("*")}
     assert {key for key in ttls if not key.startswith("token:")} == {
-        f"call:{CALL}", "call:CA2", "call:CA3", "call:CA4", "call:CA5", "calls:live",
+        f"call:{CALL}", "call:CA2", "call:CA3", "call:CA4", "call:CA5", "calls:slots",
     }  # fmt: skip
     assert {key: ttl for key, ttl in ttls.items() if not 0 < ttl <= TTL_S} == {}
     assert all(ttl <= 60 for key, ttl in ttls.items() if key.startswith("token:"))
@@ -218,55 +218,185 @@ async def test_a_write_gives_the_session_its_whole_time_again(
     assert await raw.ttl(f"call:{CALL}") > 500
 
 
-# ---------------------------------------------------------------- live calls
+# ---------------------------------------------------------------- slots
 
 
 def where(call: str, stream: str, state: str = "starting", epoch: int = 0) -> Whereabouts:
     return Whereabouts(call, stream, state, epoch, 7)
 
 
-async def test_live_calls_are_those_that_are_not_over_and_not_too_old(store: SessionStore) -> None:
-    await store.live(where(CALL, "MZ1"), 300.0)
-    await store.live(where("CA2", "MZ2"), 300.0)
-    await store.live(where("CA3", "MZ3"), -1.0)
-    await store.over("CA2", "MZ2")
-    assert await store.live_calls() == [CALL]
+def info(call: str) -> CallInfo:
+    return CallInfo(call, "+13125550142", "+13125550100", True, 1.0)
 
 
-async def test_what_is_too_old_to_be_live_is_forgotten_with_the_next_call(
+async def refused(store: SessionStore, call: str, capacity: int) -> str:
+    """Why this call gets no slot, or ""."""
+    try:
+        await store.ring(info(call), capacity)
+    except NoSlot as error:
+        return str(error)
+    return ""
+
+
+async def test_of_many_who_ring_at_once_as_many_as_there_are_slots_get_one(store: SessionStore) -> None:
+    answers = await asyncio.gather(*(refused(store, f"CA{n}", 7) for n in range(40)))
+    assert sorted(answers) == [""] * 7 + ["full"] * 33
+    assert len(await store.slots()) == 7
+
+
+async def test_a_refused_call_leaves_nothing_behind(store: SessionStore, raw: redis_async.Redis) -> None:
+    await store.ring(INFO, 1)
+    keys = set(await raw.keys("*"))
+    assert await refused(store, "CA2", 1) == "full"
+    assert set(await raw.keys("*")) == keys
+
+
+async def test_a_webhook_that_is_sent_again_finds_its_calls_slot(store: SessionStore) -> None:
+    assert [await refused(store, call, 1) for call in (CALL, CALL, "CA2")] == ["", "", "full"]
+
+
+async def test_a_slot_is_free_when_its_call_is_over(store: SessionStore) -> None:
+    await store.ring(INFO, 1)
+    await store.live(where(CALL, "MZ1"))
+    assert await refused(store, "CA2", 1) == "full"
+    await store.over(CALL, "MZ1")
+    assert await refused(store, "CA2", 1) == ""
+
+
+async def test_a_slot_waits_for_its_stream_as_long_as_the_token_does(
     store: SessionStore, raw: redis_async.Redis
 ) -> None:
-    await store.live(where("CA3", "MZ3"), -1.0)
-    await store.live(where(CALL, "MZ1"), 300.0)
-    assert await raw.zrange("calls:live", 0, -1) == [CALL.encode()]
+    await store.ring(INFO, 1)
+    assert 55 < await raw.zscore("calls:slots", CALL) - time.time() <= 60
+    await raw.zadd("calls:slots", {CALL: time.time() - 0.001})
+    assert await store.slots() == []
+    assert await refused(store, "CA2", 1) == ""
 
 
-async def test_a_call_that_went_on_in_a_new_stream_is_live_although_the_old_one_is_over(
-    store: SessionStore,
-) -> None:
-    await store.live(where(CALL, "MZ1"), 300.0)
-    await store.live(where(CALL, "MZ2"), 300.0)
-    assert await store.live_calls() == [CALL]
+async def test_a_slot_whose_token_nobody_uses_is_free(store: SessionStore) -> None:
+    first = await store.ring(INFO, 1)
+    token = await store.ring(INFO, 1)
+    await store.not_coming(CALL, first)  # it was made void: the call waits by the newer one
+    assert await store.slots() == [CALL]
+    await store.not_coming(CALL, token)
+    assert await store.slots() == []
+    await store.ring(INFO, 1)
+    await store.not_coming(CALL)  # the caller hung up
+    assert await store.slots() == []
+
+
+async def test_a_running_calls_slot_does_not_go_with_a_token_that_nobody_used(store: SessionStore) -> None:
+    await store.ring(INFO, 1)
+    await store.live(where(CALL, "MZ1"))
+    token = await store.ring(INFO, 1)  # the webhook came again
+    await store.not_coming(CALL, token)
+    assert await store.slots() == [CALL]
     await store.over(CALL, "MZ1")
-    assert await store.live_calls() == [CALL]
-    await store.over(CALL, "MZ2")
-    assert await store.live_calls() == []
+    assert await store.slots() == []
 
 
-async def test_a_call_of_which_a_replica_died_is_listed_once_and_until_its_new_stream_is_over(
-    store: SessionStore,
+async def test_slots_that_nobody_renews_are_free_and_those_that_are_renewed_are_not(redis_url: str) -> None:
+    async with store_at(redis_url, lease_s=0.5) as store:
+        for call in ("CA1", "CA2", "CA3"):
+            await store.ring(info(call), 3)
+            await store.live(where(call, f"MZ{call}"))
+        async with asyncio.timeout(30):
+            while await refused(store, "CA4", 3):  # the replica of CA1 was killed
+                await store.renew(["CA2", "CA3"])
+        assert sorted(await store.slots()) == ["CA2", "CA3", "CA4"]
+
+
+async def test_a_slot_that_was_lost_is_taken_again_by_its_running_call(
+    store: SessionStore, raw: redis_async.Redis
 ) -> None:
-    await store.live(where(CALL, "MZ1"), 300.0)  # its replica was killed: nobody says that it is over
-    await store.live(where(CALL, "MZ2"), 300.0)
+    await store.ring(INFO, 1)
+    await store.live(where(CALL, "MZ1"))
+    await raw.flushdb()
+    assert await refused(store, "CA2", 1) == ""
+    await store.renew([CALL])
+    assert sorted(await store.slots()) == [CALL, "CA2"]
+
+
+async def test_no_slot_is_given_while_the_app_drains_but_running_calls_go_on(
+    store: SessionStore, raw: redis_async.Redis
+) -> None:
+    await store.ring(INFO, 10)
+    await raw.set("trunkline:draining", "1", ex=60)
+    assert [await refused(store, call, 10) for call in ("CA2", CALL)] == ["draining", ""]
+
+
+# ---------------------------------------------------------------- slots of calls that go on in a new stream
+
+
+async def test_a_call_that_goes_on_in_a_new_stream_keeps_its_slot(store: SessionStore) -> None:
+    await store.ring(INFO, 1)
+    await store.live(where(CALL, "MZ1"))
+    token = await store.new_token(CALL)  # its stream broke
+    await store.over(CALL, "MZ1")
+    assert await refused(store, "CA2", 1) == "full"
+    assert await store.whereabouts() == []
+    assert await store.redeem(token) == CALL
+    assert await refused(store, "CA2", 1) == "full"
+    await store.live(where(CALL, "MZ2"))
+    assert await refused(store, "CA2", 1) == "full"
     await store.over(CALL, "MZ2")
-    assert await store.live_calls() == []
+    assert await store.slots() == []
+
+
+async def test_a_call_of_a_killed_replica_keeps_its_slot_until_its_new_stream_is_over(
+    redis_url: str,
+) -> None:
+    async with store_at(redis_url, lease_s=0.2) as store:
+        for call in (CALL, "CA2"):
+            await store.ring(info(call), 2)
+            await store.live(where(call, f"MZ{call}"))  # and nobody renews: its replica was killed
+        await store.new_token(CALL)  # Twilio asks what comes next
+        async with asyncio.timeout(30):
+            while await refused(store, "CA3", 2) == "full":
+                assert CALL in await store.slots()
+        assert sorted(await store.slots()) == [CALL, "CA3"]
+        await store.live(where(CALL, "MZ2"))
+        await store.over(CALL, f"MZ{CALL}")
+        assert sorted(await store.slots()) == [CALL, "CA3"]
+        await store.over(CALL, "MZ2")
+        assert await store.slots() == ["CA3"]
+
+
+async def test_a_call_goes_on_whatever_the_capacity_is(store: SessionStore) -> None:
+    await store.ring(INFO, 1)
+    await store.live(where(CALL, "MZ1"))
+    await store.over(CALL, "MZ1")  # told before Twilio asks what comes next
+    assert await refused(store, "CA2", 1) == ""
+    assert await store.redeem(await store.new_token(CALL)) == CALL
+    await store.live(where(CALL, "MZ2"))
+    assert await refused(store, "CA3", 1) == "full"
+
+
+async def test_a_dying_streams_renewal_does_not_shorten_the_wait_for_the_next(
+    store: SessionStore, raw: redis_async.Redis
+) -> None:
+    await store.ring(INFO, 1)
+    await store.live(where(CALL, "MZ1"))
+    assert await raw.zscore("calls:slots", CALL) - time.time() <= LEASE_S
+    await store.new_token(CALL)
+    await store.renew([CALL])
+    assert await raw.zscore("calls:slots", CALL) - time.time() > LEASE_S + 1
+
+
+async def test_where_a_call_runs_is_told_from_its_stream_to_its_end(store: SessionStore) -> None:
+    await store.ring(INFO, 1)
+    assert await store.whereabouts() == []
+    await store.live(where(CALL, "MZ1"))
+    assert await store.whereabouts() == [where(CALL, "MZ1")]
+    await store.over(CALL, "MZ1")
+    assert await store.whereabouts() == []
 
 
 async def test_where_a_call_runs_is_told_by_its_newest_stream_alone(store: SessionStore) -> None:
-    await store.live(where(CALL, "MZ1"), 300.0)
+    await store.live(where(CALL, "MZ1"))
     await store.moved(where(CALL, "MZ1", "running", 1))
     assert await store.whereabouts() == [where(CALL, "MZ1", "running", 1)]
-    await store.live(where(CALL, "MZ2"), 300.0)
+    await store.live(where(CALL, "MZ2"))
     await store.moved(where(CALL, "MZ1", "searching", 1))
     assert await store.whereabouts() == [where(CALL, "MZ2")]
     await store.over(CALL, "MZ2")
@@ -274,23 +404,10 @@ async def test_where_a_call_runs_is_told_by_its_newest_stream_alone(store: Sessi
     assert await store.whereabouts() == []
 
 
-async def test_a_call_that_twilio_says_is_over_is_live_for_a_while_at_most(
-    store: SessionStore, raw: redis_async.Redis
-) -> None:
-    await store.live(where(CALL, "MZ1"), 300.0)
-    await store.ended(CALL, 30.0)
-    assert await store.live_calls() == [CALL]
-    assert await raw.zscore("calls:live", CALL) < time.time() + 31
-    await store.ended(CALL, -1.0)
-    assert await store.live_calls() == []
-    await store.ended("CA2", 30.0)
-    assert await store.live_calls() == []
-
-
 async def test_what_webhooks_need_can_be_read_when_the_history_can_not(
     store: SessionStore, raw: redis_async.Redis
 ) -> None:
-    await store.ring(INFO)
+    await store.ring(INFO, 10)
     await raw.hset(f"call:{CALL}", "item:000001", b"no JSON at all")
     await store.gave_up(CALL, True)
     with pytest.raises(msgspec.DecodeError):
@@ -299,12 +416,6 @@ async def test_what_webhooks_need_can_be_read_when_the_history_can_not(
     assert glanced is not None
     assert (glanced.info, glanced.next, glanced.items) == (INFO, "fallback", {})
     assert await store.glance("CA9") is None
-
-
-async def test_draining_is_seen(store: SessionStore, raw: redis_async.Redis) -> None:
-    assert not await store.draining()
-    await raw.set("trunkline:draining", "1", ex=60)
-    assert await store.draining()
 
 
 # ---------------------------------------------------------------- Redis is slow, or away

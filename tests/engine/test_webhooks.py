@@ -1,7 +1,9 @@
 """Small rules of the webhooks, and webhooks that are sent again; the rest is tested in whole calls."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
 from xml.etree import ElementTree
 
 import httpx2
@@ -10,12 +12,12 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from engine.callrows import FinalizeCall, Outcome
+from engine.callrows import FinalizeCall, LogEvent, Outcome
 from engine.clock import run_virtual
 from engine.door import Door
 from engine.messages import CallerContext, CallInfo
-from engine.session import Meta, SessionStore, Written
-from engine.webhooks import Webhooks, caller_of
+from engine.session import Meta, SessionStore, Whereabouts, Written
+from engine.webhooks import CONTEXTS_AT_ONCE, Webhooks, caller_of
 from tests.virtual.rig import Log, new_settings
 
 CALL = "CA0123"
@@ -38,8 +40,11 @@ def test_a_number_or_address_is_kept_as_it_is(number: str) -> None:
 class Line:
     """The webhooks over a real Redis, and the call log that they write."""
 
-    def __init__(self, redis_url: str) -> None:
-        settings = new_settings(base_url="http://localhost:8000")
+    def __init__(self, redis_url: str, **settings_of: Any) -> None:
+        settings = new_settings(base_url="http://localhost:8000", **settings_of)
+        self.asked: list[CallInfo] = []
+        self.asked_at_once = 0
+        self._asking = 0
         self.store = SessionStore(redis_url, 3600, 2000, TOKEN_TTL_S)
         self.log = Log()
         self.webhooks = Webhooks(
@@ -48,20 +53,30 @@ class Line:
         routes = [
             Route("/incoming", self.webhooks.incoming, methods=["POST"]),
             Route("/stream-ended", self.webhooks.stream_ended, methods=["POST"]),
+            Route("/status", self.webhooks.status, methods=["POST"]),
         ]
         self._http = httpx2.AsyncClient(
             transport=httpx2.ASGITransport(app=Starlette(routes=routes)), base_url="http://localhost:8000"
         )
 
-    async def _context(self, _: CallInfo) -> CallerContext:
+    async def _context(self, info: CallInfo) -> CallerContext:
+        self.asked.append(info)
+        self._asking += 1
+        self.asked_at_once = max(self.asked_at_once, self._asking)
+        await asyncio.sleep(0.05)
+        self._asking -= 1
         return CallerContext("Hello.", "Be brief.")
+
+    async def answer(self, webhook: str, call: str = CALL, status: str = "in-progress") -> str:
+        """What the webhook answers."""
+        fields = {"CallSid": call, "From": "+13125550142", "To": "+13125550100", "CallStatus": status}
+        answer = await self._http.post(f"/{webhook}", data=fields)
+        assert answer.is_success, answer.text
+        return answer.text
 
     async def post(self, webhook: str) -> str:
         """The token of the stream that the webhook's answer asks for."""
-        fields = {"CallSid": CALL, "From": "+13125550142", "To": "+13125550100", "CallStatus": "in-progress"}
-        answer = await self._http.post(f"/{webhook}", data=fields)
-        assert answer.status_code == 200, answer.text
-        [parameter] = ElementTree.fromstring(answer.text).iter("Parameter")
+        [parameter] = ElementTree.fromstring(await self.answer(webhook)).iter("Parameter")
         return parameter.attrib["value"]
 
     async def streams(self, token: str, stream: str) -> None:
@@ -155,3 +170,108 @@ def test_a_call_that_went_on_by_the_first_of_two_answers_runs_on(redis_url: str)
         await line.runs("MZ2")
 
     assert told(redis_url, story) == []
+
+
+# ---------------------------------------------------------------- admission
+
+FALLBACK = "+13125550199"
+
+
+@asynccontextmanager
+async def line(redis_url: str, **settings: Any) -> AsyncIterator[Line]:
+    """In real time, with nobody who watches ringing calls."""
+    line = Line(redis_url, **settings)
+    try:
+        yield line
+    finally:
+        await line.store.close()
+
+
+def verbs(document: str) -> list[tuple[str, str | None]]:
+    """What a document is made of."""
+    return [(verb.tag, verb.text) for verb in ElementTree.fromstring(document)]
+
+
+def spoken(verb: tuple[str, str | None]) -> str:
+    """The one sentence that is said."""
+    tag, text = verb
+    assert tag == "Say"
+    assert text is not None
+    assert text.count(".") == 1
+    return text
+
+
+async def test_past_capacity_a_caller_is_put_through_at_once(redis_url: str) -> None:
+    async with line(redis_url, capacity=2, fallback_number=FALLBACK) as taking:
+        answers = [verbs(await taking.answer("incoming", f"CA{n}")) for n in range(3)]
+        assert [answer[0][0] for answer in answers] == ["Connect", "Connect", "Say"]
+        say, dial = answers[2]
+        assert "all our lines are busy" in spoken(say).lower()
+        assert "call again" not in spoken(say)
+        assert dial == ("Dial", FALLBACK)
+
+
+async def test_past_capacity_with_no_number_to_dial_the_caller_is_asked_to_call_again(redis_url: str) -> None:
+    async with line(redis_url, capacity=1) as taking:
+        await taking.answer("incoming")
+        say, end = verbs(await taking.answer("incoming", "CA2"))
+        assert "call again" in spoken(say)
+        assert end == ("Hangup", None)
+
+
+async def test_a_refused_call_is_logged_and_nobody_is_looked_up(redis_url: str) -> None:
+    async with line(redis_url, capacity=1) as taking:
+        await taking.answer("incoming")
+        await taking.answer("incoming", "CA2")
+        assert [info.call for info in taking.asked] == [CALL]
+        [end] = taking.log.of(FinalizeCall)
+        assert (end.call, end.outcome) == ("CA2", Outcome.REFUSED)
+        [event] = taking.log.of(LogEvent)
+        assert (event.call, event.kind, event.detail) == ("CA2", "refused", {"why": "full"})
+
+
+async def test_while_redis_is_away_a_caller_is_put_through(redis_url: str) -> None:
+    async with line("redis://127.0.0.1:1/0", fallback_number=FALLBACK) as taking:
+        say, dial = verbs(await taking.answer("incoming"))
+        assert "can't take your call" in spoken(say)
+        assert dial == ("Dial", FALLBACK)
+        assert [entry.outcome for entry in taking.log.of(FinalizeCall)] == [Outcome.REFUSED]
+
+
+async def test_a_caller_who_hangs_up_while_it_rings_gives_the_slot_back(redis_url: str) -> None:
+    async with line(redis_url, capacity=1) as taking:
+        await taking.answer("incoming")
+        await taking.answer("status", status="canceled")
+        assert verbs(await taking.answer("incoming", "CA2"))[0][0] == "Connect"
+
+
+async def test_a_call_whose_stream_broke_goes_on_though_all_slots_are_taken(redis_url: str) -> None:
+    async with line(redis_url, capacity=1) as taking:
+        await taking.streams(await taking.post("incoming"), "MZ1")
+        await taking.store.live(Whereabouts(CALL, "MZ1", "running", 1, 7))
+        await taking.post("stream-ended")
+        await taking.store.over(CALL, "MZ1")
+        assert verbs(await taking.answer("incoming", "CA2"))[0][0] == "Say"
+
+
+async def test_of_a_hundred_callers_at_once_few_are_looked_up_at_a_time(redis_url: str) -> None:
+    async with line(redis_url) as taking:
+        await asyncio.gather(*(taking.answer("incoming", f"CA{n}") for n in range(100)))
+        assert len(taking.asked) == 100
+        assert taking.asked_at_once <= CONTEXTS_AT_ONCE
+
+
+def test_a_ringing_calls_slot_is_free_when_its_token_is_too_old(redis_url: str) -> None:
+    async def story() -> list[str]:
+        line = Line(redis_url)
+        line.webhooks.start()
+        try:
+            await line.post("incoming")
+            assert await line.store.slots() == [CALL]
+            await asyncio.sleep(TOKEN_TTL_S)  # by the loop's clock: by Redis's, nothing has passed
+            return await line.store.slots()
+        finally:
+            await line.webhooks.close()
+            await line.store.close()
+
+    assert run_virtual(story()) == []

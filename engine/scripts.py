@@ -1,0 +1,102 @@
+"""What Redis runs for sessions and slots, each in one piece: Lua, told apart from the Python that sends it.
+
+Keys are a call's hash (`call:{sid}`) and the sorted set of slots, as `engine/session.py` describes them.
+"""
+
+TAKE = """
+local stored = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
+local epoch = math.max(stored, tonumber(ARGV[1])) + 1
+redis.call('HSET', KEYS[1], 'epoch', epoch)
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return {epoch, redis.call('HGETALL', KEYS[1])}
+"""
+
+WRITE = """
+local stored = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
+if stored > tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1], unpack(ARGV, 3))
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+"""
+
+# The slot waits for the stream as long as the token does.
+_GIVE_TOKEN = """
+local older = redis.call('HGET', KEYS[2], 'token')
+if older then redis.call('DEL', 'token:' .. older) end
+redis.call('HSET', KEYS[2], 'token', ARGV[2])
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+redis.call('SET', 'token:' .. ARGV[2], ARGV[1], 'EX', ARGV[4])
+redis.call('ZADD', KEYS[1], 'GT', now + ARGV[4], ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+"""
+
+TOKEN = _NOW + _GIVE_TOKEN
+
+# A webhook that is sent again finds its call's slot.
+RING = (
+    _NOW
+    + """
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
+  if redis.call('EXISTS', KEYS[3]) == 1 then return 'draining' end
+  if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[6]) then return 'full' end
+end
+redis.call('HSET', KEYS[2], 'info', ARGV[5])
+"""
+    + _GIVE_TOKEN
+)
+
+LIVE = (
+    _NOW
+    + """
+redis.call('ZADD', KEYS[1], now + ARGV[4], ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+redis.call('HDEL', KEYS[2], 'token')
+redis.call('HSET', KEYS[2], 'where_stream', ARGV[2], 'where', ARGV[3])
+redis.call('EXPIRE', KEYS[2], ARGV[5])
+"""
+)
+
+# Not shortened: the call may have a newer token, whose stream is to come.
+RENEW = (
+    _NOW
+    + """
+for n = 3, #ARGV do redis.call('ZADD', KEYS[1], 'GT', now + ARGV[1], ARGV[n]) end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+"""
+)
+
+TAKEN = _NOW + "return redis.call('ZRANGE', KEYS[1], now, '+inf', 'BYSCORE')"
+
+# No stream comes of this token ("": of any). A stream that the call still has gives the slot back, or it expires.
+NOT_COMING = (
+    _NOW
+    + """
+local token = redis.call('HGET', KEYS[2], 'token')
+if not token or (ARGV[2] ~= '' and ARGV[2] ~= token) then return end
+redis.call('HDEL', KEYS[2], 'token')
+if redis.call('HEXISTS', KEYS[2], 'where_stream') == 1 then
+  redis.call('ZADD', KEYS[1], 'XX', 'LT', now + ARGV[3], ARGV[1])
+else
+  redis.call('ZREM', KEYS[1], ARGV[1])
+end
+"""
+)
+
+# The news of a stream whose call has gone on in a new one is no longer the call's.
+MOVED = """
+if redis.call('HGET', KEYS[1], 'where_stream') ~= ARGV[1] then return end
+redis.call('HSET', KEYS[1], 'where', ARGV[2])
+"""
+
+OVER = """
+local stream = redis.call('HGET', KEYS[2], 'where_stream')
+if stream and stream ~= ARGV[1] then return end
+redis.call('HDEL', KEYS[2], 'where', 'where_stream')
+if redis.call('HEXISTS', KEYS[2], 'token') == 0 then redis.call('ZREM', KEYS[1], ARGV[2]) end
+"""

@@ -19,6 +19,9 @@ from launcher.ports import free_block, free_ports
 # A call that outlives this margin over MAX_CALL_S is cut by HAProxy at its next reload.
 _HARD_STOP_MARGIN_S = 60
 _REPLICA_PORTS = 500
+# The second line is HAProxy's: Serve writes this value into its configuration as it is, and has no setting for that
+# option. Without it, a request whose body comes after its head is not tried again.
+_RETRY_ON = "conn-failure empty-response\n    option http-buffer-request"
 
 
 def essential_environment(max_call_s: float, drain_s: float) -> dict[str, str]:
@@ -27,7 +30,8 @@ def essential_environment(max_call_s: float, drain_s: float) -> dict[str, str]:
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(math.ceil(max_call_s) + _HARD_STOP_MARGIN_S),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": f"{drain_s:g}",
-        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "RAY_SERVE_HAPROXY_RETRY_ON": _RETRY_ON,
+        "RAY_SERVE_HAPROXY_OBSERVE_MARK_DOWN_ENABLED": "0",
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.5",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "1",
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -70,7 +74,7 @@ def ray_environment(
 def missing_exports(
     environ: Mapping[str, str], *, max_call_s: float = 1800.0, drain_s: float = 600.0
 ) -> list[str]:
-    """The `export NAME=value` lines that a Serve started with `environ` lacks; empty when calls are safe.
+    """The `export NAME=value` commands that a Serve started with `environ` lacks; empty when calls are safe.
 
     Longer times than asked for are fine for the hard stop and the drain, shorter ones for health checks.
     """
@@ -88,6 +92,7 @@ _AT_LEAST = {"RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S", "RAY_SERVE_DIRECT_INGRESS_MI
 _EXACT = {
     "RAY_SERVE_ENABLE_HA_PROXY",
     "RAY_SERVE_HAPROXY_RETRY_ON",
+    "RAY_SERVE_HAPROXY_OBSERVE_MARK_DOWN_ENABLED",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD",
 }
 

@@ -39,8 +39,8 @@ def test_every_node_starts_ray_with_what_calls_need(
     subprocess.run(
         ["/bin/sh", "-c", writes], env={**os.environ, "HOME": str(tmp_path)}, check=True, timeout=30
     )
-    lines = (tmp_path / "trunkline" / "ray.env").read_text().splitlines()
-    environment = dict(shlex.split(line)[0].split("=", 1) for line in lines)  # the shell reads it
+    words = shlex.split((tmp_path / "trunkline" / "ray.env").read_text())  # as the shell reads it
+    environment = dict(word.split("=", 1) for word in words)
 
     assert missing_exports(environment) == []
     start = commands.index(writes) + 1

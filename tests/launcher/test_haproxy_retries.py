@@ -1,0 +1,139 @@
+"""HAProxy, with the configuration that Serve writes from our environment, before a replica that was just killed."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from launcher.environment import haproxy_available, ray_environment
+from launcher.ports import free_ports
+from launcher.rundir import RunDirectory
+
+pytestmark = pytest.mark.skipif(not haproxy_available(), reason="there is no HAProxy on this machine")
+
+LIMIT_S = 20.0
+# What Serve's proxy actor does, without an actor.
+WRITE_CONFIG = """
+import sys
+from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig, get_haproxy_binary
+from ray.serve.config import HTTPOptions
+port, *servers = map(int, sys.argv[1:])
+servers = [ServerConfig(name=f"replica{n}", host="127.0.0.1", port=one) for n, one in enumerate(servers)]
+config = HAProxyConfig(http_options=HTTPOptions(host="127.0.0.1", port=port))
+api = HAProxyApi(config, {"app": BackendConfig(name="app", path_prefix="/", servers=servers)})
+api._generate_config_file_internal()
+print(get_haproxy_binary(), api.config_file_path)
+"""
+
+
+async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A replica that lives."""
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            await reader.readexactly(3 if head.startswith(b"POST") else 0)
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+    writer.close()
+
+
+class Dies:
+    """A replica that is killed as soon as it has got a request: its sockets are reset one after the other."""
+
+    def __init__(self) -> None:
+        self.killed = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"GET /-/healthz"):
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            await writer.drain()
+        else:
+            self.killed.set()
+            at_once = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        writer.close()
+
+
+@contextlib.contextmanager
+def haproxy(*servers: int) -> Iterator[int]:
+    """HAProxy before these servers, by port, once it listens; its own port."""
+    [port] = free_ports(1)
+    with RunDirectory() as run:
+        environment = {**os.environ, **ray_environment(run.path, max_call_s=60, drain_s=0)}
+        command = [sys.executable, "-c", WRITE_CONFIG, str(port), *map(str, servers)]
+        written = subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
+        binary, config = written.stdout.decode().split()
+        assert Path(config).is_relative_to(run.path)
+        with subprocess.Popen([binary, "-db", "-f", config], stderr=subprocess.DEVNULL) as process:
+            try:
+                wait_until_it_listens(port)
+                yield port
+            finally:
+                process.kill()
+
+
+def wait_until_it_listens(port: int) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S).close()
+            return
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, "HAProxy doesn't listen"
+            time.sleep(0.02)
+
+
+def port_of(server: asyncio.Server) -> int:
+    return int(server.sockets[0].getsockname()[1])
+
+
+async def post(port: int, before_the_body: Callable[[], Awaitable[None]] | None = None) -> int:
+    """The status of a request whose body comes in a packet of its own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /webhook HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\n")
+    if before_the_body is not None:
+        await before_the_body()
+    writer.write(b"a=b")
+    status = int((await reader.readuntil(b"\r\n\r\n")).split()[1])
+    writer.close()
+    return status
+
+
+async def test_a_request_that_a_dying_replica_did_not_answer_is_answered_by_the_other() -> None:
+    dying = Dies()
+
+    async def has_the_head() -> None:
+        """Long enough for HAProxy to pass the head on, if it does."""
+        dying.killed.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(dying.killed.wait(), 0.2)
+
+    killed = await asyncio.start_server(dying.serve, "127.0.0.1", 0)
+    alive = await asyncio.start_server(answers, "127.0.0.1", 0)
+    async with killed, alive, asyncio.timeout(LIMIT_S):
+        with haproxy(port_of(killed), port_of(alive)) as port:
+            statuses = [await post(port, has_the_head) for _ in range(4)]
+            await dying.killed.wait()
+
+    assert statuses == [200] * 4
+
+
+async def test_many_requests_at_once_do_not_wait_for_a_replica_that_is_gone() -> None:
+    gone = await asyncio.start_server(answers, "127.0.0.1", 0)
+    alive = await asyncio.start_server(answers, "127.0.0.1", 0)
+    async with gone, alive, asyncio.timeout(LIMIT_S):
+        with haproxy(port_of(gone), port_of(alive)) as port:
+            gone.close()
+            began_s = time.monotonic()
+            statuses = await asyncio.gather(*(post(port) for _ in range(30)))
+            took_s = time.monotonic() - began_s
+
+    assert statuses == [200] * 30
+    assert took_s < 0.9  # HAProxy's pause before it tries the last server again is 1 s

@@ -34,11 +34,11 @@ reset: $(STAMP) ## throws away the local data of make serve
 logs: $(STAMP) ## follows the logs of make serve
 	@exec $(PYTHON) -m launcher.logs
 
-bench: $(STAMP) ## what a call costs, beside the least that it can; about 20 minutes
-	@exec $(PYTHON) -m bench
+bench: $(STAMP) ## what a call costs, and how many hold; about 20 minutes; WRITE=1 keeps it in bench/
+	@exec $(PYTHON) -m bench --climb $(if $(WRITE),--write)
 
-bench-short: $(STAMP) ## the same in under 2 minutes: the engine alone, 10 calls at once
-	@exec $(PYTHON) -m bench --targets engine --calls 10 --ramp-s 10 --window-s 20 --idle-s 5
+bench-short: $(STAMP) ## the same in under 2 minutes: 10 calls at once
+	@exec $(PYTHON) -m bench --targets split packed --calls 10 --window-s 20 --idle-s 5
 
 lint: $(STAMP) ## style, types, and which part may import which
 	@$(VENV)/bin/ruff check .

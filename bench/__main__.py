@@ -4,57 +4,51 @@ import argparse
 import asyncio
 import contextlib
 import datetime as dt
-import json
-import tempfile
-from collections.abc import AsyncIterator
+import gc
+import os
+import platform
+from collections.abc import AsyncIterator, Callable
+from importlib.metadata import version
 from pathlib import Path
-from time import monotonic
 
+import uvloop
 from rich.console import Console
 
-from bench.load import Load, Measured
-from bench.report import Stage, as_json, show
-from bench.targets import ACCOUNT, AUTH_TOKEN, Target, Vendors, engine, floor
-from bench.usage import Usage, usage_of
+from bench.measure import Bench, Plan
+from bench.report import KEPT, ROOT, keep, show
+from bench.results import NAMES, Run, store
+from bench.targets import PEERS, Vendors
 from bench.vendors import BenchModel, BenchSpeech
-from launcher.ports import free_ports
 from local.serving import bound, serving_on
-from simulators.twilio import SimTwilio
 from simulators.vendors import CarServer
 
-SETTLE_S = 5.0  # after the start, until imports and first connections are over
-RESULTS = Path(".trunkline") / "bench.json"
+LAST = ROOT / ".trunkline" / "bench"
 
 
-async def measure(options: argparse.Namespace, console: Console) -> list[Stage]:
-    """All stages of all targets."""
-    stages: list[Stage] = []
-    speech, model = BenchSpeech(), BenchModel()
-    async with _listening(speech, model) as vendors:
+async def measure(options: argparse.Namespace, console: Console) -> list[Run]:
+    """All targets, one after the other."""
+    runs: list[Run] = []
+    async with _listening(lambda text: console.print(text, highlight=False)) as bench:
         for name in options.targets:
-            [port] = free_ports(1)
-            with contextlib.ExitStack() as running:
-                directory = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-                console.print(f"Starting: {name} ...")
-                target = running.enter_context(
-                    floor(vendors, port)
-                    if name == "floor"
-                    else engine(
-                        vendors,
-                        port,
-                        directory,
-                        placement=options.placement,
-                        calls_per_host=options.calls_per_host,
-                    )
-                )
-                mine = await _stages(target, speech, model, options, console)
-            show(console, mine)
-            stages += mine
-    return stages
+            gc.collect()
+            gc.freeze()  # what is here stays: no need to look through it while callers wait
+            target = await bench.measure(name, _version(name), _plan(name, options))
+            show(console, [target])
+            runs.append(Run(f"{dt.datetime.now(dt.UTC):%-d %B %Y}", _machine(), target))
+            store(runs[-1], LAST)
+    return runs
+
+
+def _plan(name: str, options: argparse.Namespace) -> Plan:
+    """A process for each call is isolation, not density: ten calls are enough to say what it costs."""
+    calls = [count for count in options.calls if name != "host-per-call" or count <= 10]
+    climbs = options.climb and name in ("split", "packed", "pipecat")
+    return Plan(calls, options.window_s, options.idle_s, climbs)
 
 
 @contextlib.asynccontextmanager
-async def _listening(speech: BenchSpeech, model: BenchModel) -> AsyncIterator[Vendors]:
+async def _listening(say: Callable[[str], None]) -> AsyncIterator[Bench]:
+    speech, model = BenchSpeech(), BenchModel()
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(bound()) for _ in range(3)]
         at = [f"http://127.0.0.1:{one.getsockname()[1]}" for one in sockets]
@@ -63,61 +57,54 @@ async def _listening(speech: BenchSpeech, model: BenchModel) -> AsyncIterator[Ve
             serving_on(sockets[1], model.app),
             serving_on(sockets[2], CarServer().app),
         ):
-            yield Vendors(at[0], f"{at[1]}/v1", f"{at[2]}/api/vehicles")
+            yield Bench(Vendors(at[0], f"{at[1]}/v1", f"{at[2]}/api/vehicles"), speech, model, say)
 
 
-async def _stages(
-    target: Target, speech: BenchSpeech, model: BenchModel, options: argparse.Namespace, console: Console
-) -> list[Stage]:
-    await asyncio.sleep(SETTLE_S)
-    before = usage_of(target.mark, monotonic())
-    await asyncio.sleep(options.idle_s)
-    stages = [Stage(target.name, 0, before, usage_of(target.mark, monotonic(), memory=True))]
-    for calls in options.calls:
-        console.print(f"{target.name}: {calls} calls at once ...")
-        stages.append(await _stage(target, speech, model, calls, options))
-    return stages
+def _version(name: str) -> str:
+    if name == "floor":
+        return f"uvicorn {version('uvicorn')}, no Ray"
+    if name == "pipecat":
+        [found] = PEERS.glob("lib/python*/site-packages/pipecat_ai-*.dist-info")
+        return found.name.removeprefix("pipecat_ai-").removesuffix(".dist-info")
+    return f"{version('trunkline')}, Ray {version('ray')}"
 
 
-async def _stage(
-    target: Target, speech: BenchSpeech, model: BenchModel, calls: int, options: argparse.Namespace
-) -> Stage:
-    monday = dt.datetime.now(dt.UTC).date()
-    monday += dt.timedelta(days=7 - monday.weekday())
-    usages: list[Usage] = []
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
 
-    async def meter() -> None:
-        """While all calls are up: they begin within the ramp, and none ends for good before the window does."""
-        await asyncio.sleep(options.ramp_s)
-        usages.append(usage_of(target.mark, monotonic()))
-        await asyncio.sleep(options.window_s)
-        usages.append(usage_of(target.mark, monotonic(), memory=True))
 
-    async with SimTwilio(AUTH_TOKEN, ACCOUNT) as twilio:
-        load = Load(target.url, twilio, speech, model, monday.isoformat())
-        measured: Measured
-        measured, _ = await asyncio.gather(load.run(calls, options.ramp_s, options.window_s), meter())
-    return Stage(target.name, calls, usages[0], usages[1], measured)
+def _machine() -> str:
+    """What a reader has to know of the machine."""
+    model = "unknown"
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(
+            (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model
+        )
+    return f"{os.cpu_count()} CPUs ({model}), Python {platform.python_version()}"
 
 
 def main() -> None:
     """Ends with 1 if a call went wrong."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    numbers = {"type": lambda text: [int(number) for number in text.split(",")]}
-    parser.add_argument("--calls", **numbers, default=[1, 10, 25, 50], help="calls at once, stage by stage")
-    parser.add_argument("--targets", nargs="+", choices=("engine", "floor"), default=["floor", "engine"])
-    parser.add_argument("--placement", choices=("split", "packed"), default="split")
-    parser.add_argument("--calls-per-host", type=int, default=64)
-    parser.add_argument("--ramp-s", type=float, default=25.0, help="in which the calls of a stage begin")
-    parser.add_argument("--window-s", type=float, default=45.0, help="in which CPU is measured")
-    parser.add_argument("--idle-s", type=float, default=20.0)
+    parser.add_argument(
+        "--calls", type=_numbers, default=[1, 10, 25, 50], help="calls at once, stage by stage"
+    )
+    parser.add_argument("--targets", nargs="+", choices=NAMES, default=list(NAMES[:4]))
+    parser.add_argument("--window-s", type=float, default=30.0, help="in which each stage is measured")
+    parser.add_argument("--idle-s", type=float, default=10.0)
+    parser.add_argument("--climb", action="store_true", help="also as many calls as hold")
+    parser.add_argument("--write", action="store_true", help="keep it in bench/results and bench/README.md")
     options = parser.parse_args()
-    console = Console(width=160)
-    stages = asyncio.run(measure(options, console))
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(as_json(stages), indent=2))
-    console.print(f"All figures: {RESULTS}")
-    raise SystemExit(any(stage.measured.wrong for stage in stages))
+    console = Console(width=200)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runs = runner.run(measure(options, console))
+    if len(runs) > 1:
+        show(console, [run.target for run in runs])
+    if options.write:
+        keep(runs)
+    console.print(f"All figures: {KEPT if options.write else LAST}")
+    raise SystemExit(any(stage.wrong for run in runs for stage in run.target.stages))
 
 
 if __name__ == "__main__":

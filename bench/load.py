@@ -1,80 +1,74 @@
-"""Calls like each other, many at once: four turns, one interruption, one tool, about 25 s; and what they measured."""
+"""Lines that call again and again, and what was seen in a window of time while so many calls were up."""
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, process_time
+from typing import Self, TypeVar
 
-from bench.vendors import FIRST_TOKEN_S, BenchModel, BenchSpeech
-from local.chat import Exchange
+from bench.call import LEGS, Part, gaps_of, measure, number_of
+from bench.vendors import BenchModel, BenchSpeech
 from simulators.caller import Caller, MarksPerson
-from simulators.model import says, tool
-from simulators.twilio import SimCall, SimTwilio
-from simulators.vendors import caller_of
+from simulators.twilio import CallFailed, SimCall, SimTwilio
 
 VOICE = "/api/v1/voice"
 CALL_LIMIT_S = 120.0
-FIRST_WORDS = ("we open at eight.", "", "once upon a time there was a car.", "I have stopped.")
-_SERIAL = itertools.count(1)  # of all runs: the vendors' records are searched by name
-LEGS = (
-    "frame to recogniser",
-    "final to request",
-    "sentence to voice",
-    "voice to caller",
-    "added to a turn",
-    "interim to clear",
-    "set-up",
-)
-"""What is measured, in milliseconds, by the callers' and the vendors' clock, which is one.
+CALLS_PER_S = 2.0  # how fast lines are added: about as fast as fifty lines redial, so that calls keep apart
+LOOK_S = 0.02
+T = TypeVar("T")
+_SERIAL = itertools.count(1)  # of all runs: each call has a name of its own
 
-`added to a turn` is the sum of the three before it; `set-up` is from the webhook to the first audio of the greeting,
-less the voice's own delay.
-"""
+
+@dataclass(frozen=True)
+class Window:
+    """A time in which the number of calls did not change. `own_core`: what callers and vendors used of a core."""
+
+    began: float
+    ended: float
+    own_core: float
+
+    def of(self, timed: Iterable[tuple[float, T]]) -> list[T]:
+        """What lies in it."""
+        return [what for at, what in timed if self.began <= at < self.ended]
 
 
 @dataclass
-class Measured:
-    """What many calls saw. Milliseconds for each leg; `wrong` says what a call found amiss."""
+class Seen:
+    """What a window showed. `legs` in milliseconds; `wrong` says what a call found amiss, gaps apart.
 
-    legs: dict[str, list[float]] = field(default_factory=lambda: {leg: [] for leg in LEGS})
+    `own_lag_ms`: how late the callers' and vendors' own event loop was, looked at 50 times a second.
+    """
+
+    legs: dict[str, list[float]] = field(default_factory=dict)
     calls: int = 0
-    gaps: int = 0
-    stalls: int = 0
+    gaps: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    own_lag_ms: list[float] = field(default_factory=list)
+    own_core: float = 0.0
 
 
-def _numbers() -> Iterator[str]:
-    """Fictional numbers, enough that no two live calls share one."""
-    areas = range(312, 332)
-    return itertools.cycle(f"+1{area}55501{last:02}" for last in range(18, 98) for area in areas)
+@dataclass
+class _Log:
+    """All that happened, each with its time."""
 
-
-def _script(name: str, date: str) -> tuple[list[str], list[object]]:
-    """What the caller says, turn by turn, and the model's rules."""
-    said = [
-        f"{name} asks when you open",
-        f"{name} asks what is free",
-        f"{name} wants a story",
-        f"{name} says stop please",
-    ]
-    delay = {"first_token_s": FIRST_TOKEN_S, "gap_s": 0.02}
-    rules: list[object] = [
-        says(f"{name}, {FIRST_WORDS[0]} Is there more?", user=said[0], **delay),
-        says("", tool("get_available_slots", date=date, service="Oil Change"), user=said[1], **delay),
-        says(f"{name}, nine is free. Or ten, if you like.", after="get_available_slots", **delay),
-        says(
-            f"{name}, {FIRST_WORDS[2]} It stood in a garage for many years, and nobody drove it.",
-            user=said[2],
-            **delay,
-        ),
-        says(f"{name}, {FIRST_WORDS[3]} Goodbye.", user=said[3], **delay),
-    ]
-    return said, rules
+    samples: defaultdict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    ends: list[tuple[float, float]] = field(default_factory=list)
+    gaps: list[tuple[float, str]] = field(default_factory=list)
+    wrong: list[tuple[float, str]] = field(default_factory=list)
+    lags: list[tuple[float, float]] = field(default_factory=list)
 
 
 class Load:
-    """Keeps a number of calls up at one app."""
+    """Calls at one app; leaving the context hangs up.
+
+    async with Load(url, twilio, speech, model, date) as load:
+        await load.grow(10)
+        window = await load.watch(30)
+        await load.finish()
+    seen = load.seen(window)
+    """
 
     def __init__(
         self, url: str, twilio: SimTwilio, speech: BenchSpeech, model: BenchModel, date: str
@@ -84,119 +78,134 @@ class Load:
         self._speech = speech
         self._model = model
         self._date = date
-        self._numbers = _numbers()
+        self._lines: list[asyncio.Task[None]] = []
+        self._live: dict[str, tuple[MarksPerson, SimCall]] = {}
+        self._log = _Log()
+        self._redial = True
+        self._cut = False
+        self._lag: asyncio.Task[None] | None = None
+        speech.frames.arrived.clear()
 
-    async def run(self, calls: int, ramp_s: float, window_s: float) -> Measured:
-        """`calls` lines, each of which calls again and again until the window has passed; calls end whole."""
-        measured = Measured()
-        until = monotonic() + ramp_s + window_s
+    async def __aenter__(self) -> Self:
+        self._lag = asyncio.create_task(self._watch_own_lag(), name="own lag")
+        return self
 
-        async def line(place: int) -> None:
-            await asyncio.sleep(ramp_s * place / calls)
-            while monotonic() < until:
-                await self._one(measured)
+    async def __aexit__(self, *_: object) -> None:
+        """Whoever still talks is cut off, which is nobody's fault."""
+        self._redial, self._cut = False, True
+        for _person, call in self._live.values():
+            await call.hang_up()
+        await self.finish()
+        tasks: list[asyncio.Task[None]] = [*self._lines, *([self._lag] if self._lag else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-        await asyncio.gather(*(line(place) for place in range(calls)))
-        return measured
+    async def grow(self, calls: int) -> None:
+        """Adds lines, not all at once, until there are so many."""
+        while len(self._lines) < calls:
+            self._lines.append(asyncio.create_task(self._line(), name=f"line {len(self._lines)}"))
+            await asyncio.sleep(1 / CALLS_PER_S)
 
-    async def _one(self, measured: Measured) -> None:
-        name, number = f"Caller{next(_SERIAL):04}", next(self._numbers)
-        said, rules = _script(name, self._date)
-        self._model.answers(number, *rules)  # type: ignore[arg-type]
-        first = len(self._model.record.exchanges)
-        spoken_at: list[float] = []
+    async def watch(self, seconds: float) -> Window:
+        """The window from now on."""
+        began, cpu = monotonic(), process_time()
+        await asyncio.sleep(seconds)
+        ended = monotonic()
+        return Window(began, ended, (process_time() - cpu) / (ended - began))
 
-        async def script(c: Caller) -> None:
-            c.line.on_spoken(spoken_at.append)
-            await c.quiet(0.5)
-            for turn, words in enumerate(said):
-                await c.say(words)
-                if turn == 2:
-                    await c.hears("there was a")
-                else:
-                    await c.hears(("more?", "you like.", "", "Goodbye.")[turn])
-                    await c.quiet(1.0)
+    async def finish(self) -> None:
+        """Nobody calls again; returns when the last call is over. Raises what a line did not expect."""
+        self._redial = False
+        if self._lines:
+            done, _ = await asyncio.wait(self._lines, timeout=CALL_LIMIT_S)
+            for line in done:
+                line.result()
+
+    def seen(self, window: Window) -> Seen:
+        """What is known of this window: frames and gaps at once, other legs when the calls in it are over."""
+        log = self._log
+        legs = {leg: window.of(log.samples[leg]) for leg in LEGS}
+        legs["frame to recogniser"] = window.of(self._speech.frames.arrived)
+        gaps = log.gaps + [gap for person, call in self._live.values() for gap in _gaps(person, call)]
+        return Seen(
+            legs,
+            len(window.of(log.ends)),
+            window.of(gaps),
+            window.of(log.wrong),
+            window.of(log.lags),
+            window.own_core,
+        )
+
+    async def _watch_own_lag(self) -> None:
+        while True:
+            due = monotonic() + LOOK_S
+            await asyncio.sleep(LOOK_S)
+            now = monotonic()
+            self._log.lags.append((now, 1000 * (now - due)))
+
+    async def _line(self) -> None:
+        while self._redial:
+            await self._one(next(_SERIAL))
+
+    async def _one(self, serial: int) -> None:
+        part, number = Part(f"Caller{serial:05}", self._date), number_of(serial)
+        frames = self._speech.frames
+        self._model.answers(number, *part.rules())
+
+        async def script(caller: Caller) -> None:
+            caller.line.on_spoken(lambda at: frames.say(caller.source, at))
+            await part.play(caller)
 
         person = MarksPerson(script)
         dialled = monotonic()
+        call = await self._twilio.dial(
+            f"{self._url}{VOICE}/incoming",
+            caller=number,
+            person=person,
+            status_url=f"{self._url}{VOICE}/status",
+            max_s=CALL_LIMIT_S,
+            keep_audio=False,
+        )
+        self._live[part.name] = person, call
         try:
-            call = await self._twilio.dial(
-                f"{self._url}{VOICE}/incoming",
-                caller=number,
-                person=person,
-                status_url=f"{self._url}{VOICE}/status",
-                max_s=CALL_LIMIT_S,
-                keep_audio=False,
-            )
             await call.ended(CALL_LIMIT_S + 10)
-        except Exception as error:
-            measured.wrong.append(f"{name}: {type(error).__name__}: {error}")
-            return
-        exchanges = [e for e in self._model.record.exchanges[first:] if caller_of(e.request) == number]
+            self._judge(part, number, dialled, call, person)
+        except (CallFailed, TimeoutError) as failed:
+            if not self._cut:
+                self._log.wrong.append((monotonic(), f"{part.name}: {failed}"))
+        finally:
+            self._log.gaps += _gaps(person, call)
+            del self._live[part.name]
+            self._twilio.calls.remove(call)
+            self._speech.notes.pop(part.name, None)
+            frames.lost(person.source)
+            self._model.take(number)
+
+    def _judge(self, part: Part, number: str, dialled: float, call: SimCall, person: MarksPerson) -> None:
+        log, now = self._log, monotonic()
+        log.ends.append((now, now))
+        exchanges = self._model.take(number)
         try:
-            _measure(
-                measured, name, said, dialled, call, person, exchanges, self._speech, self._model, spoken_at
+            wrong = measure(
+                part,
+                dialled,
+                call,
+                person,
+                self._speech,
+                exchanges,
+                lambda leg, at, ms: log.samples[leg].append((at, ms)),
             )
         except (StopIteration, IndexError, KeyError) as error:
-            measured.wrong.append(f"{name}: not measured: {error!r}")
-        self._twilio.calls.remove(call)
+            wrong = [f"{part.name}: not measured: {error!r}"]
+        log.wrong += [(now, what) for what in wrong]
 
 
-def _measure(
-    measured: Measured,
-    name: str,
-    said: list[str],
-    dialled: float,
-    call: SimCall,
-    person: MarksPerson,
-    exchanges: list[Exchange],
-    speech: BenchSpeech,
-    model: BenchModel,
-    spoken_at: list[float],
-) -> None:
-    journal, heard, legs = call.journal, person.heard, measured.legs
-    measured.calls += 1
-    stalls, audio = journal.all("stalled"), journal.all("audio")
-    measured.stalls += len(stalls)
-    gaps = [gap for gap in heard.gaps if not any(abs(gap.at - stall.at) < 1.0 for stall in stalls)]
-    measured.gaps += len(gaps)
-    measured.wrong += [
-        f"{name}: a gap of {gap.silent_ms:.0f} ms, {1000 * (gap.at - audio[0].at):.0f} ms after the first audio"
-        for gap in gaps
+def _gaps(person: MarksPerson, call: SimCall) -> list[tuple[float, str]]:
+    return [
+        (
+            gap.at,
+            f"{gap.missing_frames} frames missing, {gap.silent_ms:.0f} ms silent, in sentence {gap.number}",
+        )
+        for gap in gaps_of(person, call)
     ]
-    if foreign := [
-        s.text for s in heard.sentences[1:] if s.text.startswith("Caller") and not s.text.startswith(name)
-    ]:
-        measured.wrong.append(f"{name} heard {foreign}")
-    frames_at = speech.frames_at.pop(person.source)
-    if len(frames_at) != len(spoken_at):
-        measured.wrong.append(f"{name}: {len(spoken_at)} frames spoken, {len(frames_at)} arrived")
-    legs["frame to recogniser"] += [1000 * (b - a) for a, b in zip(spoken_at, frames_at, strict=False)]
-    legs["set-up"].append(1000 * (audio[0].at - dialled - speech.delays.first_audio_s))
-    finals = {t.text: t.at for t in speech.told if t.final and t.text in said}
-    asked = {a.text: a for a in speech.asked if a.text.startswith(name)}
-    first_words = [f"{name}, {words}" if words else "" for words in FIRST_WORDS]
-    by_user = {e.request["messages"][-1].get("content"): e for e in exchanges}
-    for turn, words in enumerate(said):
-        exchange = by_user[words]
-        request = 1000 * (exchange.started - finals[words])
-        legs["final to request"].append(request)
-        if not first_words[turn] or exchange.first_s is None:
-            continue
-        ask = asked[first_words[turn]]
-        # A sentence is complete when the next one begins.
-        complete = model.pieces_at[id(exchange.request)][len(first_words[turn].split())]
-        sentence = 1000 * (ask.at - complete)
-        arrived = next(event.at for event in audio if event.at > ask.at)
-        voiced = 1000 * (arrived - speech.voiced_at[first_words[turn]])
-        legs["sentence to voice"].append(sentence)
-        legs["voice to caller"].append(voiced)
-        legs["added to a turn"].append(request + sentence + voiced)
-    clears = journal.all("clear")
-    interim = next(
-        t for t in speech.told if not t.final and said[3].startswith(t.text) and len(t.text.split()) >= 2
-    )
-    if len(clears) != 1:
-        measured.wrong.append(f"{name}: {len(clears)} clears")
-    else:
-        legs["interim to clear"].append(1000 * (clears[0].at - interim.at))

@@ -1,130 +1,209 @@
-"""Figures of stages, as tables that people read and as JSON."""
+"""What a run found, as tables for a terminal and for Markdown, and as a picture."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.load import LEGS, Measured
-from bench.usage import NOT_COUNTED, Usage
+from bench.budgets import verdicts
+from bench.call import LEGS
+from bench.plot import Series, chart
+from bench.results import Climb, Run, Spread, Stage, Target, load, store
 
-SLOPE_FROM = 10  # calls; below, what a node does anyway hides the cost of one more
-
-
-@dataclass
-class Stage:
-    """One target with one number of calls; `calls` 0 is the idle node."""
-
-    target: str
-    calls: int
-    first: Usage
-    last: Usage
-    measured: Measured = field(default_factory=Measured)
-
-    @property
-    def cores(self) -> dict[str, float]:
-        """Cores used, by role."""
-        seconds = self.last.at - self.first.at
-        return {
-            role: (spent - self.first.cpu_s.get(role, 0.0)) / seconds
-            for role, spent in self.last.cpu_s.items()
-        }
-
-    @property
-    def counted_cores(self) -> float:
-        """Cores used by all that is the target's own."""
-        return sum(share for role, share in self.cores.items() if role not in NOT_COUNTED)
-
-    @property
-    def counted_mb(self) -> float:
-        """PSS of all that is the target's own."""
-        return sum(mb for role, mb in self.last.pss_mb.items() if role not in NOT_COUNTED)
+ROOT = Path(__file__).resolve().parent.parent
+README, KEPT = ROOT / "bench" / "README.md", ROOT / "bench" / "results"
+BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->"
+BUDGETED = ("split", "packed")
 
 
-def percentile(values: list[float], share: float) -> float:
-    """The value that this share of values lies below; NaN of none."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
+@dataclass(frozen=True)
+class Sheet:
+    """A table: a title, headings, and rows of text."""
+
+    title: str
+    head: Sequence[str]
+    rows: list[list[str]]
+
+    def markdown(self) -> str:
+        """As it stands in a README."""
+        lines = [f"**{self.title}**", "", f"| {' | '.join(self.head)} |", "|" + "---|" * len(self.head)]
+        return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in self.rows)])
+
+    def show(self, console: Console) -> None:
+        """As it stands in a terminal."""
+        table = Table(title=self.title, title_justify="left")
+        for place, title in enumerate(self.head):
+            table.add_column(title, justify="left" if place == 0 else "right")
+        for row in self.rows:
+            table.add_row(*row)
+        console.print(table)
 
 
-def slope_ms(stages: list[Stage]) -> float | None:
-    """CPU of one more call, in milliseconds for each second of it, between the smallest stage of at least ten
-    calls and the largest."""
-    found = sorted((s for s in stages if s.calls >= SLOPE_FROM), key=lambda s: s.calls)
-    if len(found) < 2:
-        return None
-    few, many = found[0], found[-1]
-    return 1000 * (many.counted_cores - few.counted_cores) / (many.calls - few.calls)
+def sheets(targets: Sequence[Target]) -> list[Sheet]:
+    """All tables of these targets."""
+    return [cost_sheet(targets), *budget_sheets(targets), delay_sheet(targets), cpu_sheet(targets)]
 
 
-def show(console: Console, stages: list[Stage]) -> None:
-    """All stages of one target."""
-    name = stages[0].target
-    costs = Table(title=f"{name}: cost", title_justify="left")
-    for title in (
-        "calls",
-        "% of a core",
-        "ms / call-s",
-        "MB (PSS)",
-        "gaps",
-        "whole calls",
-        "where the CPU went, %",
-    ):
-        costs.add_column(title, justify="right" if title != "where the CPU went, %" else "left")
-    for stage in stages:
-        cores = sorted(stage.cores.items(), key=lambda item: -item[1])
-        costs.add_row(
-            str(stage.calls) if stage.calls else "idle",
-            f"{100 * stage.counted_cores:.1f}",
-            f"{1000 * stage.counted_cores / stage.calls:.1f}" if stage.calls else "",
-            f"{stage.counted_mb:.0f}",
-            str(stage.measured.gaps) if stage.calls else "",
-            str(stage.measured.calls) if stage.calls else "",
-            ", ".join(f"{role} {100 * share:.1f}" for role, share in cores if share >= 0.005),
+def cost_sheet(targets: Sequence[Target]) -> Sheet:
+    """A line for each target: what it costs, and how many calls it holds."""
+    head = (
+        "",
+        "idle, % of a core",
+        "one more call, ms CPU / call-s",
+        "idle, MB",
+        "one more call, MB",
+        "calls on one core",
+        "calls on all cores",
+    )
+    rows = []
+    for target in targets:
+        idle = target.stage(0)
+        rows.append(
+            [
+                target.name,
+                _figure(target.idle_percent),
+                _figure(target.slope_ms),
+                _figure(None if idle is None else target.mb(idle), 0),
+                _figure(target.mb_a_call, 2),
+                _held(target.one_core),
+                _held(target.shared),
+            ]
         )
-    console.print(costs)
-    slope = slope_ms(stages)
-    if slope is not None:
-        console.print(f"{name}: one more call costs {slope:.1f} ms of CPU a call-second.\n")
-    times = Table(title=f"{name}: added, ms, p50 / p95 / p99", title_justify="left")
-    times.add_column("calls", justify="right")
-    for leg in LEGS:
-        times.add_column(leg, justify="right")
-    for stage in stages:
-        if stage.calls:
-            times.add_row(str(stage.calls), *(_of(stage.measured.legs[leg]) for leg in LEGS))
-    console.print(times)
-    for stage in stages:
-        for wrong in stage.measured.wrong[:5]:
-            console.print(f"[red]{stage.calls} calls: {wrong[:300]}[/red]", highlight=False)
-        if stage.measured.stalls:
-            console.print(
-                f"{stage.calls} calls: the callers themselves were late {stage.measured.stalls} times"
+    return Sheet("Cost, and calls at once", head, rows)
+
+
+def budget_sheets(targets: Sequence[Target]) -> list[Sheet]:
+    """The engine's budgets, if it was measured: a column for each placement."""
+    mine = [target for target in targets if target.name in BUDGETED]
+    lines: dict[str, list[str]] = {}
+    for place, target in enumerate(mine):
+        for verdict in verdicts(target):
+            value = f"{_figure(verdict.value)} {verdict.unit}".strip()
+            cells = lines.setdefault(verdict.what, [""] * len(mine))
+            cells[place] = (
+                "not measured"
+                if verdict.value is None
+                else f"{value}, at most {verdict.budget:g}: {verdict.word}"
             )
+    rows = [[what, *cells] for what, cells in lines.items()]
+    return [Sheet("Budgets", ("", *(target.name for target in mine)), rows)] if rows else []
 
 
-def _of(values: list[float]) -> str:
-    return " / ".join(f"{percentile(values, share):.1f}" for share in (0.5, 0.95, 0.99))
-
-
-def as_json(stages: list[Stage]) -> list[dict[str, Any]]:
-    """The same as plain data."""
-    return [
-        {
-            "target": stage.target,
-            "calls": stage.calls,
-            "cores": stage.counted_cores,
-            "cores_by_role": stage.cores,
-            "pss_mb": stage.last.pss_mb,
-            "gaps": stage.measured.gaps,
-            "whole_calls": stage.measured.calls,
-            "wrong": stage.measured.wrong,
-            "legs_ms": {
-                leg: {f"p{100 * share:g}": percentile(values, share) for share in (0.5, 0.95, 0.99)}
-                for leg, values in stage.measured.legs.items()
-                if values
-            },
-        }
-        for stage in stages
+def delay_sheet(targets: Sequence[Target]) -> Sheet:
+    """A line for each target and number of calls: what callers waited for."""
+    head = ("added, ms: p50 / p95 / p99", "calls at once", "gaps heard", "calls gone wrong", *LEGS)
+    rows = [
+        [
+            target.name,
+            str(stage.calls),
+            str(len(stage.gaps)),
+            str(len(stage.wrong)),
+            *(_spread(stage.legs[leg]) for leg in LEGS),
+        ]
+        for target, stage in _busy(targets)
     ]
+    return Sheet("What callers waited for", head, rows)
+
+
+def cpu_sheet(targets: Sequence[Target]) -> Sheet:
+    """Where the CPU went."""
+    head = ("% of a core", "calls at once", "counted", "callers and vendors", "by process")
+    rows = [
+        [
+            target.name,
+            str(stage.calls),
+            f"{100 * target.core(stage):.1f}",
+            f"{100 * stage.own_core:.0f}" if stage.calls else "",
+            ", ".join(
+                f"{role} {100 * share:.1f}{'*' if role in target.apart else ''}"
+                for role, share in sorted(stage.cores.items(), key=lambda item: -item[1])
+                if share >= 0.001
+            ),
+        ]
+        for target in targets
+        for stage in target.stages
+    ]
+    return Sheet("CPU (*: not counted)", head, rows)
+
+
+def _busy(targets: Iterable[Target]) -> Iterable[tuple[Target, Stage]]:
+    return ((target, stage) for target in targets for stage in target.stages if stage.calls)
+
+
+def _figure(value: float | None, places: int = 1) -> str:
+    return "" if value is None else f"{value:.{places}f}"
+
+
+def _held(climb: Climb | None) -> str:
+    return "" if climb is None else climb.at_least
+
+
+def _spread(spread: Spread) -> str:
+    return (
+        " / ".join(_figure(value) for value in (spread.p50, spread.p95, spread.p99)) if spread.count else ""
+    )
+
+
+def show(console: Console, targets: Sequence[Target]) -> None:
+    """Prints all that was found."""
+    for sheet in sheets(targets):
+        sheet.show(console)
+    for target in targets:
+        for where, climb in (("all cores", target.shared), ("one core", target.one_core)):
+            if climb is not None:
+                _show_climb(console, f"{target.name}, {where}", climb)
+        for stage in target.stages:
+            for wrong in [*stage.gaps[:5], *stage.wrong[:5]]:
+                console.print(f"{target.name}, {stage.calls} calls: {wrong[:300]}", style="red", markup=False)
+
+
+def _show_climb(console: Console, title: str, climb: Climb) -> None:
+    for step in climb.steps:
+        console.print(
+            f"{title}: {step.calls} calls: p99 of frame delay {step.frame_p99_ms} ms; callers' own lag "
+            f"{step.own_lag_p99_ms} ms, {100 * step.own_core:.0f} % of a core. {step.broken or 'Holds.'}",
+            markup=False,
+            highlight=False,
+        )
+
+
+def picture(targets: Sequence[Target]) -> str:
+    """CPU against calls at once, as SVG."""
+    lines = [
+        Series(target.name, [(stage.calls, 100 * target.core(stage)) for stage in target.stages])
+        for target in targets
+        if len(target.stages) > 2
+    ]
+    return chart("What calls cost, all processes counted", "calls at once", "% of a core", lines)
+
+
+def markdown(runs: Sequence[Run]) -> str:
+    """All runs in one text: when and where, tables, the picture."""
+    if not runs:
+        return "\nNothing is kept: `make bench WRITE=1`.\n\n"
+    parts = [
+        "\n".join(f"- {run.target.name}: {run.target.version}; {run.date}, {run.machine}" for run in runs)
+    ]
+    parts += [sheet.markdown() for sheet in sheets([run.target for run in runs])]
+    parts.append("![CPU against calls at once](results/cpu.svg)")
+    return "\n" + "\n\n".join(parts) + "\n\n"
+
+
+def with_results(readme: str, runs: Sequence[Run]) -> str:
+    """The README with what was measured between its marks. Raises ValueError without marks."""
+    head, _, rest = readme.partition(BEGIN)
+    _, found, tail = rest.partition(END)
+    if not found:
+        raise ValueError("bench/README.md has no <!-- measured --> marks: put them where the results belong")
+    return f"{head}{BEGIN}{markdown(runs)}{END}{tail}"
+
+
+def keep(runs: Sequence[Run]) -> None:
+    """Puts these runs in the place of earlier ones: figures, picture, README."""
+    for run in runs:
+        store(run, KEPT)
+    kept = load(KEPT)
+    (KEPT / "cpu.svg").write_text(picture([run.target for run in kept]))
+    README.write_text(with_results(README.read_text(), kept))

@@ -1,4 +1,4 @@
-"""What is measured: the engine, or the floor, in a process tree of its own."""
+"""What is measured: the engine in its placements, the floor, a peer; each in a process tree of its own."""
 
 import contextlib
 import json
@@ -18,6 +18,14 @@ from bench.usage import MARK
 
 ACCOUNT, AUTH_TOKEN = "AC" + "1" * 32, "bench-auth-token"
 START_S = 120.0
+ROOT = Path(__file__).resolve().parent.parent
+PEERS = ROOT / ".trunkline" / "peers"
+ENGINE: dict[str, dict[str, Any]] = {
+    "split": {"placement": "split"},
+    "packed": {"placement": "packed"},
+    "host-per-call": {"placement": "split", "calls_per_host": 1},
+}
+"""The engine's placements, by the settings that make them."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +38,38 @@ class Vendors:
 
 
 @dataclass(frozen=True)
-class Target:
+class Running:
     """A running target; `mark` names its process tree."""
 
-    name: str
     url: str
     mark: str
 
 
 @contextlib.contextmanager
-def engine(vendors: Vendors, port: int, directory: Path, **settings: Any) -> Iterator[Target]:
+def running(name: str, vendors: Vendors, port: int, directory: Path) -> Iterator[Running]:
+    """The target of this name, ready for calls. Raises SystemExit if it does not start."""
+    url = f"http://127.0.0.1:{port}"
+    if name == "floor":
+        command = [sys.executable, "-m", "bench.floor", str(port), vendors.speech, vendors.model]
+    elif name == "pipecat":
+        bot = ROOT / "bench" / "peers" / "pipecat_bot.py"
+        command = [str(PEERS / "bin" / "python"), str(bot), str(port), vendors.speech, vendors.model]
+    else:
+        settings = _settings(vendors, port, directory) | ENGINE[name]
+        command = [sys.executable, "-m", "bench.node", json.dumps(settings)]
+    with _process(command, directory) as (process, mark):
+        if name in ENGINE:
+            assert process.stdout is not None
+            if not process.stdout.readline():
+                raise SystemExit(f"bench: {name} did not start:\n{_tail(directory)}")
+        else:
+            _wait_for(url, process, name, directory)
+        yield Running(url, mark)
+
+
+def _settings(vendors: Vendors, port: int, directory: Path) -> dict[str, Any]:
     """The whole app under Ray Serve and HAProxy: two ingress replicas, two tool replicas, hosts as they come."""
-    chosen = {
+    return {
         "directory": str(directory),
         "port": port,
         "base_url": "",
@@ -55,50 +83,47 @@ def engine(vendors: Vendors, port: int, directory: Path, **settings: Any) -> Ite
         "twilio_account_sid": ACCOUNT,
         "twilio_auth_token": AUTH_TOKEN,
         "dealership_name": "Elm",
-        **settings,
+        "capacity": 400,  # the bench finds out how many hold
     }
-    with _process("-m", "bench.node", json.dumps(chosen)) as (node, mark):
-        assert node.stdout is not None
-        if not node.stdout.readline():
-            raise SystemExit("bench: the engine did not start")
-        yield Target("engine", f"http://127.0.0.1:{port}", mark)
+
+
+def _wait_for(url: str, process: "subprocess.Popen[str]", name: str, directory: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while True:
+        with contextlib.suppress(httpx2.TransportError):
+            httpx2.get(url, trust_env=False)
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit(f"bench: {name} did not start:\n{_tail(directory)}")
+        time.sleep(0.05)
+
+
+def _tail(directory: Path) -> str:
+    return (directory / "stderr.log").read_text(errors="replace")[-2000:]
 
 
 @contextlib.contextmanager
-def floor(vendors: Vendors, port: int) -> Iterator[Target]:
-    """The bare relay."""
-    with _process("-m", "bench.floor", str(port), vendors.speech, vendors.model) as (node, mark):
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + START_S
-        while True:
-            with contextlib.suppress(httpx2.TransportError):
-                httpx2.get(url, trust_env=False)
-                break
-            if node.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("bench: the floor did not start")
-            time.sleep(0.05)
-        yield Target("floor", url, mark)
-
-
-@contextlib.contextmanager
-def _process(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+def _process(command: list[str], directory: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """A child whose tree is marked; its end is that of its input, or SIGTERM where it does not read any."""
     mark = secrets.token_hex(8)
-    node = subprocess.Popen(
-        [sys.executable, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, MARK: mark},
-    )
+    with (directory / "stderr.log").open("w") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if "bench.node" in command else log,
+            stderr=log,
+            text=True,
+            env={**os.environ, MARK: mark},
+        )
     try:
-        yield node, mark
+        yield process, mark
     finally:
-        assert node.stdin is not None
-        node.stdin.close()
-        if "bench.floor" in arguments:
-            node.terminate()
+        assert process.stdin is not None
+        process.stdin.close()
+        if "bench.node" not in command:
+            process.terminate()
         try:
-            node.wait(START_S)
+            process.wait(START_S)
         except subprocess.TimeoutExpired:
-            node.kill()
+            process.kill()

@@ -1,0 +1,134 @@
+"""One target, from its start to its end: idle, some numbers of calls, as many as hold, and the same on one core."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from bench.climb import climb, steps_from
+from bench.load import Load, Window
+from bench.results import Climb, Stage, Target, spread_of
+from bench.targets import ACCOUNT, AUTH_TOKEN, Running, Vendors, running
+from bench.usage import APART, pin, pinned_here, usage_of
+from bench.vendors import BenchModel, BenchSpeech
+from launcher.ports import free_ports
+from simulators.twilio import SimTwilio
+
+SETTLE_S = 5.0  # after the start, until imports and first connections are over
+CLIMB_WINDOW_S = 12.0
+TARGET_CPU, OWN_CPU = 0, 1
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured. `climbs`: also as many calls as hold, with all cores and then with one."""
+
+    calls: list[int]
+    window_s: float
+    idle_s: float
+    climbs: bool
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Vendors that listen; `say` tells whoever waits how far it is."""
+
+    vendors: Vendors
+    speech: BenchSpeech
+    model: BenchModel
+    say: Callable[[str], None]
+
+    async def measure(self, name: str, version: str, plan: Plan) -> Target:
+        """All that the plan wants to know of this target."""
+        async with self._started(name) as target:
+            _, cores, mb = await _metered(target, asyncio.sleep(plan.idle_s))
+            stages, shared = await self._stages(target, name, plan)
+        found = Target(name, version, APART, [Stage(0, cores, mb), *stages], shared)
+        if shared is None or (os.cpu_count() or 1) < 2:
+            return found
+        async with self._started(name) as target:
+            one_core = await self._one_core(target, name, found)
+        return Target(name, version, APART, found.stages, shared, one_core)
+
+    async def _stages(self, target: Running, name: str, plan: Plan) -> tuple[list[Stage], Climb | None]:
+        """Calls are only ever added, so that no time is lost with ending them."""
+        met: list[tuple[int, Window, dict[str, float], dict[str, float]]] = []
+        highest = None
+        async with self._load(target) as load:
+            for calls in plan.calls:
+                self.say(f"{name}: {calls} calls at once ...")
+                await load.grow(calls)
+                met.append((calls, *await _metered(target, load.watch(plan.window_s))))
+            if plan.climbs:
+                self.say(f"{name}: as many calls as hold ...")
+                first = plan.calls[-1] * 6 // 5
+                highest = await climb(load, steps_from(first, max(1, first // 6)), CLIMB_WINDOW_S)
+            await load.finish()
+            return [_stage(load, *one) for one in met], highest
+
+    async def _one_core(self, target: Running, name: str, found: Target) -> Climb:
+        """All processes of the target on one core, Postgres and Valkey too; callers and vendors on another."""
+        guess = found.calls_of_a_core or 20
+        first, by = max(2, guess * 6 // 10), max(1, guess // 14)
+        threads = pin(target.mark, TARGET_CPU)
+        self.say(
+            f"{name}: as many calls as one core holds, from {first} by {by}; {threads} threads are there ..."
+        )
+        with pinned_here(OWN_CPU):
+            async with self._load(target) as load:
+                return await climb(load, steps_from(first, by), CLIMB_WINDOW_S)
+
+    @contextlib.asynccontextmanager
+    async def _started(self, name: str) -> AsyncIterator[Running]:
+        """Started and ended in a thread: while it warms up, the vendors have to answer."""
+        self.say(f"{name}: starts ...")
+        [port] = free_ports(1)
+        with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as directory:
+            context = running(name, self.vendors, port, Path(directory))
+            target = await asyncio.to_thread(context.__enter__)
+            try:
+                await asyncio.sleep(SETTLE_S)
+                yield target
+            finally:
+                await asyncio.to_thread(context.__exit__, None, None, None)
+
+    @contextlib.asynccontextmanager
+    async def _load(self, target: Running) -> AsyncIterator[Load]:
+        today = dt.datetime.now(dt.UTC).date()
+        monday = today + dt.timedelta(days=7 - today.weekday())
+        async with (
+            SimTwilio(AUTH_TOKEN, ACCOUNT) as twilio,
+            Load(target.url, twilio, self.speech, self.model, monday.isoformat()) as load,
+        ):
+            yield load
+
+
+async def _metered(target: Running, work: Awaitable[T]) -> tuple[T, dict[str, float], dict[str, float]]:
+    """What the work returned, the cores that the target's roles used meanwhile, and their memory afterwards."""
+    before = await asyncio.to_thread(usage_of, target.mark)
+    result = await work
+    after = await asyncio.to_thread(usage_of, target.mark)
+    memory = await asyncio.to_thread(usage_of, target.mark, memory=True)
+    return result, after.cores_since(before), memory.mb()
+
+
+def _stage(load: Load, calls: int, window: Window, cores: dict[str, float], mb: dict[str, float]) -> Stage:
+    seen = load.seen(window)
+    return Stage(
+        calls,
+        cores,
+        mb,
+        {leg: spread_of(values) for leg, values in seen.legs.items()},
+        seen.calls,
+        seen.gaps[:20],
+        seen.wrong[:20],
+        round(seen.own_core, 3),
+        spread_of(seen.own_lag_ms),
+    )

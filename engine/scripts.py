@@ -88,6 +88,15 @@ end
 """
 )
 
+# A webhook that is sent again tells of a break that has been counted.
+BROKE = """
+local times = tonumber(redis.call('HGET', KEYS[1], 'broken_times') or '0')
+if tonumber(ARGV[2]) < times then return times end
+redis.call('HSET', KEYS[1], 'broken_at', ARGV[1], 'broken_times', times + 1)
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return times + 1
+"""
+
 # The news of a stream whose call has gone on in a new one is no longer the call's.
 MOVED = """
 if redis.call('HGET', KEYS[1], 'where_stream') ~= ARGV[1] then return end

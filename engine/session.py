@@ -113,6 +113,7 @@ class SessionStore:
         self._take = self._redis.register_script(scripts.TAKE)
         self._write = self._redis.register_script(scripts.WRITE)
         self._token = self._redis.register_script(scripts.TOKEN)
+        self._broke = self._redis.register_script(scripts.BROKE)
         self._moved = self._redis.register_script(scripts.MOVED)
         self._over = self._redis.register_script(scripts.OVER)
         self._ring = self._redis.register_script(scripts.RING)
@@ -190,14 +191,13 @@ class SessionStore:
         fields = {name: value for name, value in zip(names, values, strict=True) if value is not None}
         return _stored(int(fields.get(b"epoch", 0)), fields) if fields else None
 
-    async def broke(self, call: str, at: float) -> int:
-        """The stream of a call ended at `at` and nothing was to come next; how often that has happened."""
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(_key(call), "broken_at", msgspec.json.encode(at))
-            pipe.hincrby(_key(call), "broken_times", 1)
-            pipe.expire(_key(call), self._ttl_s)
-            answers = await self._answer(pipe.execute())
-        return int(answers[1])
+    async def broke(self, call: str, at: float, before: int) -> int:
+        """A stream of a call ended at `at` and nothing was to come next; how often that has happened.
+
+        `before` is how often it had when that stream was asked for: told again, it is not counted again.
+        """
+        args: list[bytes | int] = [msgspec.json.encode(at), before, self._ttl_s]
+        return int(await self._answer(self._broke(keys=[_key(call)], args=args)))
 
     async def new_token(self, call: str) -> str:
         """A one-time token for the call's next stream; its slot waits for that, whatever the capacity is. An older

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from engine.actor import spawn
 from engine.calllog import CallLog
 from engine.callrows import Outcome
 from engine.clock import wall
-from engine.door import PREFIX, Door
+from engine.door import PREFIX, TRIED_AGAIN, Door
 from engine.messages import CallerContext, CallInfo
 from engine.ringing import RingingActor, Rings
 from engine.session import NoSlot, SessionAway, SessionStore, Stored
@@ -25,6 +26,7 @@ log = logging.getLogger("engine.webhooks")
 
 CONTEXT_LIMIT_S = 1.5
 RESUMES = 3  # new streams for one call, after drops
+BROKEN = "broken"
 ATTESTED = "TN-Validation-Passed-A"
 CONTEXTS_AT_ONCE = (
     8  # look-ups of a replica's: of a hundred calls at once, each is known in time, or greeted plainly
@@ -123,7 +125,7 @@ class Webhooks:
         self._log.open_call(info)
         await store.keep_context(info.call, await self._context(info))
         self._ringing.tell(Rings(info.call, token, ""))
-        return self._connect(request, token)
+        return self._connect(request, token, 0)
 
     async def _context(self, info: CallInfo) -> CallerContext:
         try:
@@ -157,12 +159,13 @@ class Webhooks:
             return _xml(self._fall_back(CUT_SHORT))
         if stored.next == "fallback" or stored.meta.outcome not in ("", Outcome.DROPPED):
             return _xml(self._fall_back(TOLD))
-        if await self._store.broke(call, wall()) > RESUMES:
+        times = await self._store.broke(call, wall(), _broken_before(request))
+        if times > RESUMES:
             return _xml(self._fall_back(CUT_SHORT))
         count("streams_resumed")
         token = await self._store.new_token(call)
         self._ringing.tell(Rings(call, token, stored.meta.stream))
-        return self._connect(request, token)
+        return self._connect(request, token, times)
 
     async def status(self, request: Request) -> Response:
         """Twilio tells how the call goes."""
@@ -191,10 +194,12 @@ class Webhooks:
         outcome = Outcome.DROPPED if last_stream else Outcome.ABANDONED
         self._log.finalize_call_log(call, outcome, wall())
 
-    def _connect(self, request: Request, token: str) -> Response:
+    def _connect(self, request: Request, token: str, broken: int) -> Response:
+        """Asks for a stream of a call whose streams have broken that often."""
         base = self._door.base(request)
         socket = base.replace("http", "ws", 1) + f"{PREFIX}/media-stream"
-        return _xml(twiml.connect_stream(socket, f"{base}{PREFIX}/stream-ended", {"token": token}))
+        ended = f"{base}{PREFIX}/stream-ended?{BROKEN}={broken}#{TRIED_AGAIN}"
+        return _xml(twiml.connect_stream(socket, ended, {"token": token}))
 
     def _fall_back(self, excuse: Excuse) -> str:
         number = self._settings.fallback_number
@@ -209,6 +214,12 @@ def caller_of(number: str) -> str:
     Twilio, Request parameters: From; +266696687 spells ANONYMOUS on a telephone's keys.
     """
     return "anonymous" if number.lower() in _WITHHELD else number
+
+
+def _broken_before(request: Request) -> int:
+    """How often the call's streams had broken when the one that ended was asked for; if unknown, it counts."""
+    told = request.query_params.get(BROKEN, "")
+    return int(told) if told.isdecimal() else sys.maxsize
 
 
 def _is_over(stored: Stored) -> bool:

@@ -34,15 +34,21 @@ class _Form:
         return self._values[name]
 
 
-def webhook_is_signed(token: str, url: str, form: Mapping[str, Any], header: str | None) -> bool:
+def webhook_is_signed(
+    token: str, url: str, form: Mapping[str, Any], header: str | None, fragment: str = ""
+) -> bool:
     """Whether `header` signs this URL and all of its form fields with `token`.
 
     `url` is the public one, as Twilio requested it (see `public_url`). `form` is a multi-dict with `getlist`
     or `getall` (Starlette's FormData), a dict of str, or a dict of lists; {} for a GET. Never raises for what
-    a stranger may send: anything odd is not signed. An empty token signs nothing.
+    a stranger may send: anything odd is not signed. An empty token signs nothing. `fragment` is what may stand
+    after the `#` of the URL that Twilio was given: whether Twilio signs that is nowhere told.
     """
     values = _values_of(form)
-    return values is not None and _signs(token, _with_and_without_port(url), values, header)
+    urls = _with_and_without_port(url)
+    if fragment:
+        urls += [f"{one}#{fragment}" for one in urls]
+    return values is not None and _signs(token, urls, values, header)
 
 
 def stream_is_signed(token: str, wss_url: str, header: str | None) -> bool:

@@ -141,8 +141,9 @@ async def test_many_items_stay_in_order(store: SessionStore) -> None:
 
 async def test_breaks_are_counted_and_giving_up_is_told(store: SessionStore) -> None:
     await store.ring(INFO, 10)
-    assert await store.broke(CALL, 12.5) == 1
-    assert await store.broke(CALL, 13.5) == 2
+    assert await store.broke(CALL, 12.5, 0) == 1
+    assert await store.broke(CALL, 13.5, 1) == 2
+    assert await store.broke(CALL, 14.5, 1) == 2  # told again
     await store.gave_up(CALL, True)
     stored = await store.read(CALL)
     assert stored is not None
@@ -197,7 +198,7 @@ async def test_every_key_has_an_end(store: SessionStore, raw: redis_async.Redis)
         elif call == "CA3":
             await store.write(call, 1, {"next": b""})
         elif call == "CA4":
-            await store.broke(call, 1.0)
+            await store.broke(call, 1.0, 0)
             await store.gave_up(call, True)
         else:
             await store.keep_context(call, CONTEXT)

@@ -67,6 +67,13 @@ def test_what_twilio_did_not_sign_is_refused(url, form, header):
     assert not webhook_is_signed(TOKEN, url, form, header)
 
 
+def test_what_stands_after_a_url_may_be_signed_with_it_or_not():
+    url, fragment = "https://voice.example.com/ended?n=1", "rc=2&rp=ct"
+    for signed in (url, f"{url}#{fragment}"):
+        assert webhook_is_signed(TOKEN, url, {}, signature(signed), fragment)
+    assert not webhook_is_signed(TOKEN, url, {}, signature(f"{url}#rc=5"), fragment)
+
+
 def test_an_empty_token_signs_nothing():
     assert not webhook_is_signed("", URL, FORM, signature(URL, FORM, ""))
     assert not stream_is_signed("", "wss://h/p", signature("wss://h/p", token=""))

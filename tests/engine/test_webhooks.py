@@ -14,10 +14,10 @@ from starlette.routing import Route
 
 from engine.callrows import FinalizeCall, LogEvent, Outcome
 from engine.clock import run_virtual
-from engine.door import Door
+from engine.door import PREFIX, Door
 from engine.messages import CallerContext, CallInfo
 from engine.session import Meta, SessionStore, Whereabouts, Written
-from engine.webhooks import CONTEXTS_AT_ONCE, Webhooks, caller_of
+from engine.webhooks import CONTEXTS_AT_ONCE, RESUMES, Webhooks, caller_of
 from tests.virtual.rig import Log, new_settings
 
 CALL = "CA0123"
@@ -45,6 +45,7 @@ class Line:
         self.asked: list[CallInfo] = []
         self.asked_at_once = 0
         self._asking = 0
+        self.action = self.next_action = "/stream-ended"
         self.store = SessionStore(redis_url, 3600, 2000, TOKEN_TTL_S)
         self.log = Log()
         self.webhooks = Webhooks(
@@ -68,10 +69,12 @@ class Line:
         return CallerContext("Hello.", "Be brief.")
 
     async def answer(self, webhook: str, call: str = CALL, status: str = "in-progress") -> str:
-        """What the webhook answers."""
+        """What the webhook answers. `stream-ended` is asked where the last answer wants it to be."""
         fields = {"CallSid": call, "From": "+13125550142", "To": "+13125550100", "CallStatus": status}
-        answer = await self._http.post(f"/{webhook}", data=fields)
+        answer = await self._http.post(self.action if webhook == "stream-ended" else webhook, data=fields)
         assert answer.is_success, answer.text
+        for connect in ElementTree.fromstring(answer.text or "<Response/>").iter("Connect"):
+            self.next_action = connect.attrib["action"].partition(PREFIX)[2]
         return answer.text
 
     async def post(self, webhook: str) -> str:
@@ -80,7 +83,8 @@ class Line:
         return parameter.attrib["value"]
 
     async def streams(self, token: str, stream: str) -> None:
-        """Twilio begins the stream, and a CallActor runs the call."""
+        """Twilio follows the last answer and begins the stream, and a CallActor runs the call."""
+        self.action = self.next_action
         assert await self.store.redeem(token) == CALL
         await self.runs(stream)
 
@@ -170,6 +174,23 @@ def test_a_call_that_went_on_by_the_first_of_two_answers_runs_on(redis_url: str)
         await line.runs("MZ2")
 
     assert told(redis_url, story) == []
+
+
+async def test_a_call_is_taken_up_after_three_breaks_though_each_was_told_twice(redis_url: str) -> None:
+    async with line(redis_url) as taking:
+        await taking.streams(await taking.post("incoming"), "MZ0")
+        for n in range(RESUMES):
+            await taking.post("stream-ended")
+            await taking.streams(await taking.post("stream-ended"), f"MZ{n + 1}")
+        assert verbs(await taking.answer("stream-ended"))[-1][0] == "Hangup"
+
+
+async def test_an_end_that_does_not_tell_of_which_stream_it_is_counts(redis_url: str) -> None:
+    async with line(redis_url) as taking:
+        await taking.post("incoming")
+        for _ in range(RESUMES):
+            await taking.post("stream-ended")
+        assert verbs(await taking.answer("stream-ended"))[-1][0] == "Hangup"
 
 
 # ---------------------------------------------------------------- admission

@@ -311,6 +311,17 @@ async def test_the_urls_fragment_asks_for_more_retries(far, twilio):
     assert len(far.forms("/voice")) == 3
 
 
+async def test_an_actions_fragment_does_so_too(far, twilio):
+    far.talk = lambda stream: stream.frames(1)
+    far.answers["/voice"] = [far.connect(action="/after?n=1#rc=1&amp;rp=5xx")]
+    far.answers["/after"] = [Response(status_code=500), "<Response><Hangup/></Response>"]
+    call = await twilio.dial(far.http + "/voice")
+    assert await call.ended() == "completed"
+    assert call.errors == []
+    assert len(far.forms("/after")) == 2
+    assert far.unsigned == []
+
+
 async def test_an_answer_that_comes_too_late_is_none(far, twilio):
     never = asyncio.Event()
 

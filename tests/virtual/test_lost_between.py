@@ -95,7 +95,7 @@ def test_lost_with_its_stream_a_call_knows_by_the_clock_what_was_heard(redis_url
         await rig.actors[-1].kill()
         await rig.stream.kill()
         rig.ear.hang_up()
-        assert await rig.sessions.broke(CALL, wall()) == 1
+        assert await rig.sessions.broke(CALL, wall(), 0) == 1
         rig.stream_sid = "MZ2"
         await rig.open()
         await rig.hears("Could you say that again?")

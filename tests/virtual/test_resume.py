@@ -222,7 +222,7 @@ def test_a_dropped_stream_goes_on_in_a_new_one_with_its_history(redis_url: str) 
         await rig.hears("Once there was")
         heard = rig.heard
         await rig.hang_up("dropped")
-        assert await rig.sessions.broke(CALL, 0.0) == 1
+        assert await rig.sessions.broke(CALL, 0.0, 0) == 1
         rig.stream_sid = "MZ2"
         await rig.open()
         await rig.hears("Could you say that again?")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx2
@@ -77,6 +78,11 @@ class Talk:
     def heard(self) -> list[str]:
         """The sentences that were played, as far as they were."""
         return [" ".join(sentence.text.split()) for sentence in self.person.heard.sentences]
+
+    def webhooks(self) -> list[str]:
+        """What Twilio asked on this call: the last part of each webhook's path."""
+        asked = self.call.journal.all("webhook")
+        return [urlsplit(event.detail["url"]).path.rpartition("/")[2] for event in asked]
 
     def gaps(self) -> list[Gap]:
         """Holes in sentences, but for those that come with a stall of this process's own."""

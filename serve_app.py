@@ -257,7 +257,8 @@ class IngressActor:
             open_runtime = functools.partial(open_call_runtime, settings, tools, self._records)
             return PackedCalls(open_runtime, ray.get_runtime_context().get_actor_id() or "")
         open_runtime = functools.partial(open_host_runtime, settings, tools)
-        return HostPool(functools.partial(RayHost, open_runtime), settings.calls_per_host)
+        start_host = functools.partial(RayHost, open_runtime)
+        return HostPool(start_host, settings.calls_per_host, settings.spare_hosts)
 
     @contextlib.asynccontextmanager
     async def _opened(self) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""The CallHosts of one ingress replica: a spare is kept warm, calls are placed, hosts that nobody needs are given back.
+"""The CallHosts of one ingress replica: spares are kept warm, calls are placed, hosts that nobody needs are given back.
 
 A host is owned by the replica's process, so Ray ends it with its replica. Making one blocks for 8 to 39 ms and is done
 in a thread.
@@ -7,6 +7,8 @@ in a thread.
 import asyncio
 import contextlib
 import logging
+import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -24,6 +26,7 @@ log = logging.getLogger("engine.hostpool")
 WARM_LEAST = (
     2  # so that the first call of an idle replica has a host to go to, should its own be lost at once
 )
+MAKING_MOST = min(4, os.cpu_count() or 2)  # at once; each keeps a core busy for seconds
 MAKE_AGAIN_S = 1.0
 EMPTY_LIMIT_S = 30.0  # a host costs a second to make, and its last call may still be writing its end
 CLOSE_ALL_LIMIT_S = 3.0  # of the five that an actor has for its own end
@@ -80,13 +83,15 @@ class HostPool(Actor):
     Told: Down (a host could not be made; it is tried again), Tick (one is to be made), _Empty
     """
 
-    def __init__(self, start_process: Callable[[], Process], calls_per_host: int) -> None:
-        """`start_process` may block."""
+    def __init__(self, start_process: Callable[[], Process], calls_per_host: int, spares: int) -> None:
+        """`start_process` may block; so many hosts as `spares` are kept without a call."""
         super().__init__()
         self._start_process = start_process
         self._calls_per_host = calls_per_host
+        self._spares = spares
         self._hosts: list[_Host] = []
-        self._making: asyncio.Task[None] | None = None
+        self._making: set[asyncio.Task[None]] = set()
+        self._waiting = 0  # calls that are not placed yet
         self._changed = asyncio.Event()
 
     async def receive(self, message: Any) -> None:
@@ -128,8 +133,12 @@ class HostPool(Actor):
         self, start: Start, receive: Callable[[str, Any], None], lost: Callable[[str], None]
     ) -> HostPlacement:
         """Starts a call's CallActor on a host with room. Raises TimeoutError when none gets warm."""
-        async with asyncio.timeout(WARM_LIMIT_S):
-            host = await self._roomy()
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(WARM_LIMIT_S):
+                host = await self._roomy()
+        finally:
+            self._waiting -= 1
         call = start.info.call
         self.cancel(host.timer)
         host.lost[call] = lost
@@ -145,6 +154,7 @@ class HostPool(Actor):
         host.end.close(channel.call)
         if host.lost.pop(channel.call, None) is not None and not host.lost:
             self._watch_empty(host)
+        self._changed.set()
 
     async def _roomy(self) -> _Host:
         while True:
@@ -158,10 +168,13 @@ class HostPool(Actor):
     # --- hosts
 
     def _keep_a_spare(self) -> None:
-        enough = len(self._hosts) >= WARM_LEAST and any(not host.lost for host in self._hosts)
-        if enough or (self._making and not self._making.done()):
-            return
-        self._making = self.work(self._make(), "make host")
+        """Makes one host if there are too few to spare, and as many at once as waiting calls need."""
+        self._making = {making for making in self._making if not making.done()}
+        enough = len(self._hosts) >= WARM_LEAST and len(self._empty()) >= self._spares
+        room = sum(self._calls_per_host - len(host.lost) for host in self._hosts)
+        needed = max(math.ceil((self._waiting - room) / self._calls_per_host), 0 if enough else 1)
+        for _ in range(min(needed, MAKING_MOST) - len(self._making)):
+            self._making.add(self.work(self._make(), "make host"))
 
     async def _make(self) -> None:
         process = await outside(asyncio.to_thread(self._start_process))
@@ -196,8 +209,8 @@ class HostPool(Actor):
 
     def _give_back(self, host: _Host) -> None:
         """Ends an empty host unless it is needed as a spare."""
-        spares = [other for other in self._hosts if not other.lost]
-        if host not in spares or len(spares) == 1 or len(self._hosts) <= WARM_LEAST:
+        empty = self._empty()
+        if host not in empty or len(empty) <= self._spares or len(self._hosts) <= WARM_LEAST:
             return
         count("hosts_given_back")
         log.info("host %s is given back", host.pid)
@@ -205,6 +218,9 @@ class HostPool(Actor):
         if host.link is not None:
             host.link.cancel()
         self.work(_end(host), f"end host {host.pid}")
+
+    def _empty(self) -> list[_Host]:
+        return [host for host in self._hosts if not host.lost]
 
     def _remove(self, host: _Host) -> None:
         if host in self._hosts:

@@ -148,6 +148,9 @@ class Settings(BaseSettings):
     calls_per_host: int = Field(
         64, ge=1, description="Calls that share one CallHost process; 1 gives each call its own"
     )
+    spare_hosts: int = Field(
+        1, ge=1, description="CallHosts that each ingress replica keeps warm for calls to come"
+    )
     capacity: int = Field(
         100, ge=1, description="Calls that the app takes at once, all ingress replicas together"
     )

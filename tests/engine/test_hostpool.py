@@ -10,7 +10,14 @@ from engine.actor import Actor, Ref, spawn
 from engine.clock import run_virtual
 from engine.gauges import Gauges, gauges
 from engine.host import CallHost, CallRuntime, HostLost
-from engine.hostpool import CLOSE_ALL_LIMIT_S, EMPTY_LIMIT_S, HostPlacement, HostPool
+from engine.hostpool import (
+    CLOSE_ALL_LIMIT_S,
+    EMPTY_LIMIT_S,
+    MAKING_MOST,
+    WARM_LEAST,
+    HostPlacement,
+    HostPool,
+)
 from engine.messages import Attach, CallInfo, Start, Tick
 
 
@@ -31,11 +38,12 @@ class Call(Actor):
 class Process:
     """A host in this process: it runs a real CallHost, and notes how it is ended."""
 
-    def __init__(self, hangs: bool, cold: bool) -> None:
+    def __init__(self, hangs: bool, cold: bool, warms_in_s: float) -> None:
         self.name = "a host"
         self.calls: list[Call] = []
         self.ends: list[str] = []
-        self._hangs, self._cold = hangs, cold
+        self.warm_now = False
+        self._hangs, self._cold, self._warms_in_s = hangs, cold, warms_in_s
         self._host = CallHost(self._open)
         self.deliver, self.collect = self._host.deliver, self._host.collect
 
@@ -53,7 +61,9 @@ class Process:
     async def warm(self) -> int:
         if self._cold:
             raise HostLost("not warm")
+        await asyncio.sleep(self._warms_in_s)
         await self._host.warm()
+        self.warm_now = True
         return id(self)
 
     async def gauges(self) -> Gauges:
@@ -73,14 +83,24 @@ class Process:
 class Replica:
     """A pool and the processes that it has started."""
 
-    def __init__(self, calls_per_host: int = 1, *, hang: bool = False, cold: int = 0) -> None:
+    def __init__(
+        self,
+        calls_per_host: int = 1,
+        *,
+        spares: int = 1,
+        hang: bool = False,
+        cold: int = 0,
+        warms_in_s: float = 0.0,
+    ) -> None:
         self.processes: list[Process] = []
-        self.pool = HostPool(self._start, calls_per_host)
-        self._hang, self._cold = hang, cold
+        self.pool = HostPool(self._start, calls_per_host, spares)
+        self.most_at_once = 0
+        self._hang, self._cold, self._warms_in_s = hang, cold, warms_in_s
         spawn(self.pool, "hosts")
 
     def _start(self) -> Process:
-        self.processes.append(Process(self._hang, len(self.processes) < self._cold))
+        self.processes.append(Process(self._hang, len(self.processes) < self._cold, self._warms_in_s))
+        self.most_at_once = max(self.most_at_once, sum(not process.warm_now for process in self.processes))
         return self.processes[-1]
 
     async def place(self, call: str) -> HostPlacement:
@@ -277,3 +297,71 @@ def test_a_host_that_hangs_does_not_keep_the_others_numbers_back() -> None:
         assert await replica.pool.gauges() == []
 
     played(story, hang=True)
+
+
+def test_calls_that_come_at_once_wait_for_hosts_that_are_made_at_once() -> None:
+    async def story(replica: Replica) -> None:
+        loop = asyncio.get_running_loop()
+        await replica.pool.ready()
+        await asyncio.sleep(3)
+        began = loop.time()
+        calls = await asyncio.gather(*(replica.place(f"CA{n}") for n in range(10)))
+        assert len({call.pid for call in calls}) == 10
+        rounds = -(-(10 - WARM_LEAST) // MAKING_MOST)
+        assert loop.time() - began < rounds * 1.5 + 0.1
+        await asyncio.sleep(3)
+        assert len(replica.processes) == 11  # one to spare
+
+    replica = played(story, warms_in_s=1.5)
+    assert replica.most_at_once == MAKING_MOST
+
+
+def test_an_idle_replica_makes_its_hosts_one_after_the_other() -> None:
+    async def story(replica: Replica) -> None:
+        await replica.pool.ready()
+        await asyncio.sleep(5)
+        assert len(replica.pool.pids) == WARM_LEAST
+
+    assert played(story, warms_in_s=1.5).most_at_once == 1
+
+
+def test_calls_that_wait_share_the_hosts_that_are_made_for_them() -> None:
+    async def story(replica: Replica) -> None:
+        calls = await asyncio.gather(*(replica.place(f"CA{n}") for n in range(9)))
+        assert len({call.pid for call in calls}) == 3
+        await asyncio.sleep(3)
+        assert len(replica.processes) == 4
+
+    played(story, 4, warms_in_s=1.5)
+
+
+def test_a_call_that_waits_is_given_the_place_of_one_that_leaves() -> None:
+    async def story(replica: Replica) -> None:
+        loop = asyncio.get_running_loop()
+        calls = [await replica.place(f"CA{n}") for n in range(2)]
+        waiting = asyncio.ensure_future(replica.place("CA2"))
+        await asyncio.sleep(0.1)
+        began = loop.time()
+        calls[0].leave()
+        assert (await waiting).pid == calls[0].pid
+        assert loop.time() - began < 1
+
+    played(story, warms_in_s=20.0)
+
+
+def test_as_many_calls_as_there_are_spares_need_not_wait_and_spares_are_kept() -> None:
+    async def story(replica: Replica) -> None:
+        loop = asyncio.get_running_loop()
+        await replica.pool.ready()
+        await asyncio.sleep(10)
+        began = loop.time()
+        calls = await asyncio.gather(*(replica.place(f"CA{n}") for n in range(5)))
+        assert loop.time() - began < 1
+        await asyncio.sleep(10)
+        assert len(set(replica.pool.pids) - {call.pid for call in calls}) == 5
+        for call in calls:
+            call.leave()
+        await asyncio.sleep(2 * EMPTY_LIMIT_S)
+        assert len(replica.pool.pids) == 5
+
+    played(story, spares=5, warms_in_s=1.5)

@@ -20,12 +20,13 @@ from engine.actor import Actor, Ref, spawn
 from engine.calllog import CallLog
 from engine.callrows import Entry
 from engine.clock import now
-from engine.host import Calls
+from engine.host import CallRuntime, Calls
 from engine.link import Far, Frame, LinkEnd, decode, encode
 from engine.messages import (
     CallerContext,
     CallerGone,
     CallInfo,
+    Down,
     MarkEchoed,
     ModelDelta,
     ModelDone,
@@ -35,6 +36,7 @@ from engine.messages import (
     ToolResult,
     Usage,
 )
+from engine.packed import PackedCalls
 from engine.record import Store
 from engine.session import SessionStore, Stored, Written
 from engine.settings import Settings
@@ -355,6 +357,7 @@ class Rig:
     log: Log = field(default_factory=Log)
     greeting: str = GREETING
     observe: Callable[[Start, CallPorts], CallPorts] | None = None
+    packed: bool = False
 
     def __post_init__(self) -> None:
         self.sessions = SessionStore(self.redis_url, 3600, 2000, 60)
@@ -364,6 +367,7 @@ class Rig:
         self.actors: list[CallActor] = []
         self.closed = asyncio.Event()
         self.stream: StreamActor | None = None
+        self.calls: PackedCalls | None = None
 
     async def open(self) -> None:
         """The caller's stream begins."""
@@ -374,7 +378,7 @@ class Rig:
             close=self._close,
             gave_up=self.sessions.gave_up,
             moved=self.sessions.moved,
-            hosts=self,
+            hosts=self._pack() if self.packed else self,
             listen=self.mouth.socket,
             speak=self.voice.socket,
         )
@@ -400,6 +404,8 @@ class Rig:
             await self.stream.kill()
         for spot in self.spots:
             await spot.calls.kill()
+        if self.calls is not None:
+            await self.calls.kill()
         await self.sessions.close()
 
     # --- waiting, in virtual time
@@ -443,6 +449,19 @@ class Rig:
         near.announce(Frame(start.info.call, start.stream, 0, 0, "host", start))
         return LocalPlacement(Far(near, start.info.call, "call"), lambda: near.close(start.info.call))
 
+    def _pack(self) -> PackedCalls:
+        """The same for all streams of the call."""
+
+        async def open_runtime() -> CallRuntime:
+            return CallRuntime(self._make_call, self._nothing_to_close)
+
+        if self.calls is None:
+            self.calls = PackedCalls(open_runtime, "here")
+            spawn(self.calls, "calls")
+        return self.calls
+
+    async def _nothing_to_close(self) -> None: ...
+
     def _make_call(self, start: Start, ref: Callable[[str], Ref]) -> Actor:
         def port(call: Ref) -> Ref:
             assert isinstance(call, CallActor)
@@ -464,7 +483,14 @@ class Rig:
         return actor
 
     async def crash(self) -> None:
-        """The host of the call is gone with all that it held, as after kill -9; the link tells 8 ms later."""
+        """The host of the call is gone with all that it held, as after kill -9; the link tells 8 ms later.
+
+        Packed, there is no host to lose: the CallActor fails.
+        """
+        if self.packed:
+            self.actors[-1].tell(Down("llm", "a fault of ours"))
+            await self.actors[-1].ended()
+            return
         spot = self.spots[-1]
         spot.near.wake = spot.far.wake = lambda: None
         await self.actors[-1].kill()

@@ -36,8 +36,9 @@ def test_lost_in_the_greeting_it_is_heard_once_and_whole(redis_url: str, after: 
     play(story, redis_url, LONG)
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
 @pytest.mark.parametrize("after", ["Once", "would not start.", "It stood", "Nobody"])
-def test_lost_in_mid_reply_nothing_is_said_twice_or_skipped(redis_url: str, after: str) -> None:
+def test_lost_in_mid_reply_nothing_is_said_twice_or_skipped(redis_url: str, after: str, packed: bool) -> None:
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")
         await rig.mouth.say("Tell me a story")
@@ -50,7 +51,7 @@ def test_lost_in_mid_reply_nothing_is_said_twice_or_skipped(redis_url: str, afte
         await rig.hang_up()
         assert outcome(rig) == "caller_hung_up"
 
-    play(story, redis_url, SLOW, settings=PATIENT)
+    play(story, redis_url, SLOW, settings=PATIENT, packed=packed)
 
 
 def test_a_filler_is_not_taken_for_a_part_of_the_reply_that_goes_on(redis_url: str) -> None:
@@ -77,7 +78,8 @@ def test_lost_while_the_model_was_silent_the_request_is_made_again(redis_url: st
     play(story, redis_url, LONG)
 
 
-def test_lost_in_mid_tool_it_is_asked_again_by_its_key_and_done_once(redis_url: str) -> None:
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_lost_in_mid_tool_it_is_asked_again_by_its_key_and_done_once(redis_url: str, packed: bool) -> None:
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")
         await rig.mouth.say("What times are free on Friday")
@@ -90,7 +92,7 @@ def test_lost_in_mid_tool_it_is_asked_again_by_its_key_and_done_once(redis_url: 
         assert len(rig.tools.done) == 1
         assert words(rig.heard) == words(GREETING + "Let me look." + OFFER["answer"]["say"])
 
-    play(story, redis_url, SLOTS, OFFER, tools=Tools(took_s=2.0))
+    play(story, redis_url, SLOTS, OFFER, tools=Tools(took_s=2.0), packed=packed)
 
 
 def test_lost_after_an_interruption_a_tool_of_the_turn_before_is_still_asked_again(redis_url: str) -> None:
@@ -215,7 +217,8 @@ def test_lost_after_the_goodbye_was_decided_the_call_still_ends(redis_url: str) 
     play(story, redis_url, BYE)
 
 
-def test_a_dropped_stream_goes_on_in_a_new_one_with_its_history(redis_url: str) -> None:
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_a_dropped_stream_goes_on_in_a_new_one_with_its_history(redis_url: str, packed: bool) -> None:
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")
         await rig.mouth.say("Tell me a story")
@@ -233,7 +236,14 @@ def test_a_dropped_stream_goes_on_in_a_new_one_with_its_history(redis_url: str) 
         assert told[0] == GREETING
         assert abs(len(told[1].split()) - len(heard.partition("help?")[2].split())) <= 1
 
-    play(story, redis_url, SLOW, {"user": "stop", "answer": {"say": "All right."}}, settings=PATIENT)
+    play(
+        story,
+        redis_url,
+        SLOW,
+        {"user": "stop", "answer": {"say": "All right."}},
+        settings=PATIENT,
+        packed=packed,
+    )
 
 
 def test_while_redis_is_away_the_call_goes_on_and_is_written_whole_afterwards(redis_url: str) -> None:
@@ -267,7 +277,10 @@ def test_while_redis_is_away_nothing_is_changed_and_nothing_promised(redis_url: 
     play(story, redis_url, book, sorry)
 
 
-def test_when_no_call_actor_can_run_the_call_one_sentence_is_said_and_the_call_ends(redis_url: str) -> None:
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_when_no_call_actor_can_run_the_call_one_sentence_is_said_and_the_call_ends(
+    redis_url: str, packed: bool
+) -> None:
     async def story(rig: Rig) -> None:
         def broken(*_: object) -> object:
             raise RuntimeError("poisoned")
@@ -279,7 +292,7 @@ def test_when_no_call_actor_can_run_the_call_one_sentence_is_said_and_the_call_e
         assert "we can't go on with this call right now" in rig.heard
         assert (await rig.sessions.read(CALL)).next == "fallback"
 
-    play(story, redis_url, LONG, settings=new_settings())
+    play(story, redis_url, LONG, settings=new_settings(), packed=packed)
 
 
 def test_a_session_that_nobody_can_read_ends_in_one_sentence_at_once_and_not_in_dead_air(

@@ -4,11 +4,12 @@ SHELL := /bin/sh
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+PEERS := .trunkline/peers
 SEED ?=
 TRIALS ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos serve call reset logs bench bench-short lint picture lock venv
+.PHONY: help demo test chaos serve call reset logs bench bench-short bench-peers lint picture lock venv
 
 help: ## lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +41,9 @@ bench: $(STAMP) ## what a call costs, and how many hold; about 20 minutes; WRITE
 bench-short: $(STAMP) ## the same in under 2 minutes: 10 calls at once
 	@exec $(PYTHON) -m bench --targets split packed --calls 10 --window-s 20 --idle-s 5
 
+bench-peers: $(STAMP) $(PEERS)/.installed ## the same calls with another engine, in an environment of its own; WRITE=1 keeps it
+	@exec $(PYTHON) -m bench --targets pipecat --climb $(if $(WRITE),--write)
+
 lint: $(STAMP) ## style, types, and which part may import which
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
@@ -55,6 +59,13 @@ lock: $(STAMP) ## writes requirements.lock from what is installed
 	@mv requirements.lock.new requirements.lock
 
 venv: $(STAMP) ## installs, and does nothing else
+
+# Other people's software, measured beside ours: nothing of it is imported, and none of it is in our lock.
+$(PEERS)/.installed: bench/peers/requirements.txt | $(STAMP)
+	@echo "Installing a peer into $(PEERS): about 560 MB on disk, once."
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet -r bench/peers/requirements.txt
+	@touch $@
 
 # What is installed depends on these files; a second run finds the stamp newer and starts in seconds.
 $(STAMP): requirements.lock pyproject.toml

@@ -15,6 +15,7 @@ import uvloop
 from rich.console import Console
 
 from bench.measure import Bench, Plan
+from bench.peers.front import front
 from bench.report import KEPT, ROOT, keep, show
 from bench.results import NAMES, Run, store
 from bench.targets import PEERS, Vendors
@@ -53,7 +54,7 @@ async def _listening(say: Callable[[str], None]) -> AsyncIterator[Bench]:
         sockets = [held.enter_context(bound()) for _ in range(3)]
         at = [f"http://127.0.0.1:{one.getsockname()[1]}" for one in sockets]
         async with (
-            serving_on(sockets[0], speech.app),
+            serving_on(sockets[0], front(speech)),
             serving_on(sockets[1], model.app),
             serving_on(sockets[2], CarServer().app),
         ):

@@ -48,7 +48,7 @@ def _costs(target: Target) -> Iterator[Verdict]:
     yield Verdict("idle node", "% of a core", target.idle_percent, IDLE_PERCENT)
     yield Verdict("one more call, memory", "MB", target.mb_a_call, MB_A_CALL)
     fifty = target.stage(50)
-    yield Verdict("gaps at 50 calls", "", None if fifty is None else float(len(fifty.gaps)), 0.0)
+    yield Verdict("gaps at 50 calls", "", None if fifty is None else float(fifty.gaps), 0.0)
 
 
 def _delays(target: Target) -> Iterator[Verdict]:

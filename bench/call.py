@@ -83,9 +83,15 @@ class Part:
 
 
 def gaps_of(person: MarksPerson, call: SimCall) -> list[Gap]:
-    """Sentences not heard in one piece, but for those that the callers' own lateness explains."""
-    stalls = call.journal.all("stalled")
-    return [gap for gap in person.heard.gaps if not any(abs(gap.at - stall.at) < 1.0 for stall in stalls)]
+    """Sentences not heard in one piece, but for what the callers' own lateness or an interruption explains."""
+    stalls = [event.at for event in call.journal.all("stalled")]
+    clears = [event.at for event in call.journal.all("clear")]
+    return [
+        gap
+        for gap in person.heard.gaps
+        if not any(abs(gap.at - at) < 1.0 for at in stalls)
+        and not any(0.0 <= gap.at - at < 1.0 for at in clears)  # a rest that was on its way
+    ]
 
 
 def measure(
@@ -111,15 +117,15 @@ def measure(
     notes = speech.notes[name]
     for turn, words in enumerate(part.said):
         _measure_turn(part.first_words(turn), words, notes, exchanges, audio, sample)
-    clears = journal.all("clear")
     stop = part.said[3]
     interim = next(
         t for t in notes.told if not t.final and stop.startswith(t.text) and len(t.text.split()) >= 2
     )
-    if len(clears) == 1:
-        sample("interim to clear", clears[0].at, 1000 * (clears[0].at - interim.at))
-    else:
-        wrong.append(f"{name}: {len(clears)} clears")
+    clears = journal.all("clear")
+    clear = next(event for event in clears if event.at >= interim.at)
+    sample("interim to clear", clear.at, 1000 * (clear.at - interim.at))
+    if any(event.detail["dropped_ms"] for event in clears if event is not clear):
+        wrong.append(f"{name}: speech was cleared that nobody had interrupted")
     return wrong
 
 

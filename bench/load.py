@@ -17,6 +17,7 @@ VOICE = "/api/v1/voice"
 CALL_LIMIT_S = 120.0
 CALLS_PER_S = 2.0  # how fast lines are added: about as fast as fifty lines redial, so that calls keep apart
 LOOK_S = 0.02
+FAILED_S = 2.0  # until a line whose call failed dials again
 T = TypeVar("T")
 _SERIAL = itertools.count(1)  # of all runs: each call has a name of its own
 
@@ -174,6 +175,7 @@ class Load:
         except (CallFailed, TimeoutError) as failed:
             if not self._cut:
                 self._log.wrong.append((monotonic(), f"{part.name}: {failed}"))
+                await asyncio.sleep(FAILED_S)
         finally:
             self._log.gaps += _gaps(person, call)
             del self._live[part.name]

@@ -68,15 +68,15 @@ class Bench:
                 met.append((calls, *await _metered(target, load.watch(plan.window_s))))
             if plan.climbs:
                 self.say(f"{name}: as many calls as hold ...")
-                first = plan.calls[-1] * 6 // 5
-                highest = await climb(load, steps_from(first, max(1, first // 6)), CLIMB_WINDOW_S)
+                first = plan.calls[-1]
+                highest = await climb(load, steps_from(first, max(1, first // 5)), CLIMB_WINDOW_S)
             await load.finish()
             return [_stage(load, *one) for one in met], highest
 
     async def _one_core(self, target: Running, name: str, found: Target) -> Climb:
         """All processes of the target on one core, Postgres and Valkey too; callers and vendors on another."""
         guess = found.calls_of_a_core or 20
-        first, by = max(2, guess * 6 // 10), max(1, guess // 14)
+        first, by = max(2, guess // 2), max(1, guess // 14)
         threads = pin(target.mark, TARGET_CPU)
         self.say(
             f"{name}: as many calls as one core holds, from {first} by {by}; {threads} threads are there ..."
@@ -127,8 +127,9 @@ def _stage(load: Load, calls: int, window: Window, cores: dict[str, float], mb: 
         mb,
         {leg: spread_of(values) for leg, values in seen.legs.items()},
         seen.calls,
-        seen.gaps[:20],
-        seen.wrong[:20],
+        len(seen.gaps),
+        len(seen.wrong),
+        [*seen.gaps[:5], *seen.wrong[:5]],
         round(seen.own_core, 3),
         spread_of(seen.own_lag_ms),
     )

@@ -98,8 +98,8 @@ def delay_sheet(targets: Sequence[Target]) -> Sheet:
         [
             target.name,
             str(stage.calls),
-            str(len(stage.gaps)),
-            str(len(stage.wrong)),
+            str(stage.gaps),
+            str(stage.wrong),
             *(_spread(stage.legs[leg]) for leg in LEGS),
         ]
         for target, stage in _busy(targets)
@@ -155,7 +155,7 @@ def show(console: Console, targets: Sequence[Target]) -> None:
             if climb is not None:
                 _show_climb(console, f"{target.name}, {where}", climb)
         for stage in target.stages:
-            for wrong in [*stage.gaps[:5], *stage.wrong[:5]]:
+            for wrong in stage.examples:
                 console.print(f"{target.name}, {stage.calls} calls: {wrong[:300]}", style="red", markup=False)
 
 

@@ -38,15 +38,19 @@ def spread_of(values: list[float]) -> Spread:
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """So many calls at once; 0 is the idle node. `cores` and `mb` by role of process; `own_*` are the callers'."""
+    """So many calls at once; 0 is the idle node. `cores` and `mb` by role of process; `own_*` are the callers'.
+
+    `examples`: some of the gaps and of what went wrong, in words.
+    """
 
     calls: int
     cores: dict[str, float]
     mb: dict[str, float]
     legs: dict[str, Spread] = {}
     whole_calls: int = 0
-    gaps: list[str] = []
-    wrong: list[str] = []
+    gaps: int = 0
+    wrong: int = 0
+    examples: list[str] = []
     own_core: float = 0.0
     own_lag: Spread = Spread(None, None, None, 0)
 

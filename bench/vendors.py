@@ -67,8 +67,12 @@ class BenchSpeech(Speech):
         """The notes of the call that this text names."""
         return self.notes[text.split(" ", 1)[0].rstrip(",")]
 
+    def recogniser(self, endpointing_ms: int | None) -> MarksRecogniser:
+        """A recogniser that notes what it hears."""
+        return _Recogniser(endpointing_ms, self)
+
     def _listen(self, params: ListenParams) -> MarksRecogniser:
-        return _Recogniser(params.endpointing_ms, self)
+        return self.recogniser(params.endpointing_ms)
 
     def _voice(self, params: SpeakParams) -> MarksVoice:
         return _Voice(next(self._sources), self)

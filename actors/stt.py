@@ -16,6 +16,7 @@ from engine import audio
 from engine.actor import Actor, Ref
 from engine.clock import now, wall
 from engine.messages import Adopt, CallerAudio, Down, SttBack, SttHeld, SttLost, Tick, Took
+from engine.quiet import Quiet
 from engine.telemetry import count
 from engine.utterances import Told, Utterances
 from engine.vendors.deepgram import GapHeard, Heard, ListenSocket, VendorLost, VoiceBegan
@@ -41,6 +42,7 @@ class SttActor(Actor):
         self._utterances = Utterances()
         self._audio: deque[bytes] = deque()
         self._audio_bytes = 0
+        self._quiet = Quiet()
         self._more: asyncio.Future[None] | None = None  # while the sender waits for audio
         self._sending_s: float | None = None
         self._socket: ListenSocket | None = None
@@ -93,6 +95,8 @@ class SttActor(Actor):
         self._audio.append(payload)
         self._audio_bytes += len(payload)
         self._trim()
+        if self._quiet.may_wait(payload, self._audio_bytes):
+            return
         if self._more is not None and not self._more.done():  # done: this socket's sender is being cancelled
             self._more.set_result(None)
 

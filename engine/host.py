@@ -12,12 +12,13 @@ from typing import Any, cast
 
 import msgspec
 import ray
-from ray.exceptions import ActorUnavailableError, RayError
+from ray.exceptions import RayError
 
 from engine.actor import Actor, Ref, spawn
 from engine.gauges import Gauges, gauges
-from engine.link import Far, Frame, HostSide, LinkEnd, Unknown
+from engine.link import Far, Frame, LinkEnd
 from engine.messages import Down, Start
+from engine.wire import Address, Door, NearWire, connect, new_token
 
 WARM_LIMIT_S = 60.0
 GAUGES_LIMIT_S = 2.0
@@ -104,19 +105,14 @@ class CallHost:
     async def warm(self) -> int:
         """Connects; returns the process id."""
         self._runtime = await self._open_runtime()
-        end = LinkEnd(lambda frame: self._calls.announced(frame))
-        self._side = HostSide(end)
-        self._calls = Calls(end, self._runtime.make_call)
+        self.end = LinkEnd(lambda frame: self._calls.announced(frame))
+        self._calls = Calls(self.end, self._runtime.make_call)
         spawn(self._calls, "calls")
         return os.getpid()
 
-    async def deliver(self, data: bytes, again: bool) -> bytes:
-        """See `HostSide.deliver`."""
-        return await self._side.deliver(data, again)
-
-    async def collect(self) -> bytes:
-        """See `HostSide.collect`."""
-        return await self._side.collect()
+    async def listen(self, token: bytes) -> Address:
+        """Waits for its replica on a port of this node, as Ray's own processes do. Raises OSError."""
+        return await Door(self.end).open(cast(Any, ray.util).get_node_ip_address(), token)
 
     async def gauges(self) -> bytes:
         """See `engine.gauges`, as JSON."""
@@ -133,34 +129,33 @@ class HostLost(Exception):
 
 
 class RayHost:
-    """A CallHost in a process of its own: its methods over Ray."""
+    """A CallHost in a process of its own: started and ended by Ray, linked by a wire."""
+
+    _wire: NearWire
 
     def __init__(self, open_runtime: OpenRuntime) -> None:
         """Blocks for 8 to 39 ms: call it in a thread."""
-        options = {"num_cpus": 0, "max_concurrency": 1000, "max_restarts": 0}
+        options = {"num_cpus": 0, "max_restarts": 0}
         self._handle: Any = ray.remote(CallHost).options(**options).remote(open_runtime)
         self.name = str(cast(Any, self._handle)._actor_id.hex())
 
-    async def warm(self) -> int:
-        """Waits until it is connected; its process id. Raises `HostLost`."""
+    async def warm(self, end: LinkEnd) -> int:
+        """Waits until it has connected and is linked with `end`; its process id. Raises `HostLost`."""
         try:
-            return await asyncio.wait_for(self._handle.warm.remote(), WARM_LIMIT_S)
-        except (RayError, TimeoutError) as error:
+            async with asyncio.timeout(WARM_LIMIT_S):
+                pid: int = await self._handle.warm.remote()
+                token = new_token()
+                self._wire = await connect(end, await self._handle.listen.remote(token), token)
+                return pid
+        except (RayError, OSError, TimeoutError) as error:
             raise HostLost(f"not warm: {type(error).__name__}: {error}") from error
 
-    async def deliver(self, data: bytes, again: bool) -> bytes:
-        """See `engine.link.Remote`."""
+    async def lost(self) -> str:
+        """Waits until it is dead or hangs; why. Cancelled, it leaves the link."""
         try:
-            return await self._handle.deliver.remote(data, again)  # type: ignore[no-any-return]
-        except ActorUnavailableError as error:
-            raise Unknown(str(error)) from error
-
-    async def collect(self) -> bytes:
-        """See `engine.link.Remote`."""
-        try:
-            return await self._handle.collect.remote()  # type: ignore[no-any-return]
-        except ActorUnavailableError as error:
-            raise Unknown(str(error)) from error
+            return await self._wire.gone
+        finally:
+            self._wire.close()
 
     async def gauges(self) -> Gauges:
         """What the process holds. Raises `HostLost`."""
@@ -173,7 +168,8 @@ class RayHost:
     async def close(self) -> None:
         """See `CallHost.close`. Raises `HostLost`."""
         try:
-            await asyncio.wait_for(self._handle.close.remote(), CLOSE_LIMIT_S)
+            async with asyncio.timeout(CLOSE_LIMIT_S):
+                await self._handle.close.remote()
         except (RayError, TimeoutError) as error:
             raise HostLost(f"not closed: {type(error).__name__}: {error}") from error
 

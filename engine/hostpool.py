@@ -17,7 +17,7 @@ from engine.actor import Actor, Ref
 from engine.clock import outside
 from engine.gauges import Gauges
 from engine.host import WARM_LIMIT_S, HostLost
-from engine.link import Channel, Far, Frame, LinkEnd, RayLink, Remote
+from engine.link import Channel, Far, LinkEnd
 from engine.messages import Down, Start, Tick
 from engine.telemetry import count
 
@@ -32,13 +32,16 @@ EMPTY_LIMIT_S = 30.0  # a host costs a second to make, and its last call may sti
 CLOSE_ALL_LIMIT_S = 3.0  # of the five that an actor has for its own end
 
 
-class Process(Remote, Protocol):
+class Process(Protocol):
     """A host's process; `engine.host.RayHost` is the real one. `name` is how Ray knows it."""
 
     name: str
 
-    async def warm(self) -> int:
-        """Waits until it is connected; its process id. Raises `HostLost`."""
+    async def warm(self, end: LinkEnd) -> int:
+        """Waits until it has connected and is linked with `end`; its process id. Raises `HostLost`."""
+
+    async def lost(self) -> str:
+        """Waits until it is dead or hangs; why. Cancelled, it leaves the link."""
 
     async def gauges(self) -> Gauges:
         """What it holds. Raises `HostLost`."""
@@ -143,7 +146,7 @@ class HostPool(Actor):
         self.cancel(host.timer)
         host.lost[call] = lost
         channel = host.end.open(call, start.stream, receive)
-        host.end.announce(Frame(call, start.stream, 0, 0, "host", start))
+        host.end.announce(start)
         self._keep_a_spare()
         far = Far(host.end, call, "call", channel)
         return HostPlacement(far, host.process.name, host.pid, lambda: self._leave(host, channel))
@@ -177,19 +180,21 @@ class HostPool(Actor):
             self._making.add(self.work(self._make(), "make host"))
 
     async def _make(self) -> None:
-        process = await outside(asyncio.to_thread(self._start_process))
+        process, end = await outside(asyncio.to_thread(self._start_process)), LinkEnd()
         try:
-            pid = await process.warm()
+            pid = await process.warm(end)
         except HostLost:
             await _kill(process)
             raise
-        host = _Host(process, pid, LinkEnd())
-        link = RayLink(host.end, process, lambda why: self._lost(host, why))
-        host.link = self.work(link.run(), f"link {pid}")
+        host = _Host(process, pid, end)
+        host.link = self.work(self._watch(host), f"link {pid}")
         self._hosts.append(host)
         self._watch_empty(host)
         self._changed.set()
         self.tell(Tick("make"))  # once this task is over: there may be too few still
+
+    async def _watch(self, host: _Host) -> None:
+        self._lost(host, await host.process.lost())
 
     def _lost(self, host: _Host, why: str) -> None:
         count("hosts_lost")

@@ -7,7 +7,8 @@ sentence cut short is heard exactly as far as it was played.
     sync 2 | source 4 | number 2 | index 2 | total 2 | length 1 | text 5 | checksum 2      (bytes, big-endian)
 
 `source` names a call or a synthesis, `number` an utterance of it, `index` of `total` the frame. Text is laid
-out evenly over an utterance's frames. The carrier is 0xFF and 0xFE, the two smallest samples: near silence.
+out evenly over an utterance's frames. The carrier is 0xA0 and 0xA1, as loud as speech, because there is code that
+listens for that.
 """
 
 import argparse
@@ -33,8 +34,9 @@ _SYNC = b"\xa5\x3c"
 _HEAD = struct.Struct(">IHHHB5s")
 _TEXT_BYTES = 5  # one character of UTF-8 has at most 4
 _MOST_FRAMES = 0xFFFF
+_CARRIER = 0xA0
 # Eight samples for each byte of a mark; its bits, most significant first, as ASCII digits on the way back.
-_SAMPLES = tuple(bytes(0xFE | (byte >> bit & 1) for bit in range(7, -1, -1)) for byte in range(256))
+_SAMPLES = tuple(bytes(_CARRIER | (byte >> bit & 1) for bit in range(7, -1, -1)) for byte in range(256))
 _TO_DIGITS = bytes(ord("0") + (byte & 1) for byte in range(256))
 _SYNC_DIGITS = b"".join(_SAMPLES[byte] for byte in _SYNC).translate(_TO_DIGITS)
 # Where the next frame may begin: before this one's end if samples were lost and its last bits are the next's.

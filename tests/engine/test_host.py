@@ -6,7 +6,7 @@ from typing import Any
 from engine.actor import Actor, spawn
 from engine.clock import run_virtual
 from engine.host import Calls
-from engine.link import Frame, LinkEnd
+from engine.link import LinkEnd
 from engine.messages import Attach, CallInfo, Down, Start
 
 
@@ -46,7 +46,7 @@ class Host:
         await asyncio.sleep(0.001)
 
     def said(self) -> list[tuple[str, Any]]:
-        return [(frame.call, frame.message) for frame in self.end.take().frames]
+        return [(frame.call, frame.message) for frame in self.end.take()]
 
 
 def test_a_call_that_fails_is_told_to_its_stream_and_forgotten() -> None:
@@ -74,7 +74,7 @@ def test_a_call_that_fails_before_it_attaches_is_told_in_the_epoch_that_its_stre
         near = LinkEnd()
         near.open("CA1", "MZ1", lambda to, message: heard.append((to, message)))
         start = Start(CallInfo("CA1", "anonymous", "", False, 0.0), "MZ1", last_epoch=3)
-        near.announce(Frame("CA1", "MZ1", 0, 0, "host", start))
+        near.announce(start)
         host.calls.tell(start)
         await asyncio.sleep(0.001)
         near.apply(host.end.take())

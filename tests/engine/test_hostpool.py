@@ -18,7 +18,10 @@ from engine.hostpool import (
     HostPlacement,
     HostPool,
 )
+from engine.link import LinkEnd
 from engine.messages import Attach, CallInfo, Start, Tick
+from engine.wire import HostWire, NearWire
+from tests.engine.wires import join
 
 
 class Call(Actor):
@@ -45,7 +48,6 @@ class Process:
         self.warm_now = False
         self._hangs, self._cold, self._warms_in_s = hangs, cold, warms_in_s
         self._host = CallHost(self._open)
-        self.deliver, self.collect = self._host.deliver, self._host.collect
 
     async def _open(self) -> CallRuntime:
         return CallRuntime(self._make_call, self._close)
@@ -58,13 +60,21 @@ class Process:
         assert all(call.over for call in self.calls)
         self.ends.append("closed")
 
-    async def warm(self) -> int:
+    async def warm(self, end: LinkEnd) -> int:
         if self._cold:
             raise HostLost("not warm")
         await asyncio.sleep(self._warms_in_s)
         await self._host.warm()
+        self._near = NearWire(end, b"")
+        join(self._near, HostWire(self._host.end))
         self.warm_now = True
         return id(self)
+
+    async def lost(self) -> str:
+        try:
+            return await self._near.gone
+        finally:
+            self._near.close()
 
     async def gauges(self) -> Gauges:
         if self._hangs:

@@ -21,7 +21,7 @@ from engine.calllog import CallLog
 from engine.callrows import Entry
 from engine.clock import now
 from engine.host import CallRuntime, Calls
-from engine.link import Far, Frame, LinkEnd, decode, encode
+from engine.link import Far, LinkEnd, decode, encode
 from engine.messages import (
     CallerContext,
     CallerGone,
@@ -446,7 +446,7 @@ class Rig:
         spot = _Spot(near, far, calls, lost)
         self.spots.append(spot)
         near.open(start.info.call, start.stream, receive)
-        near.announce(Frame(start.info.call, start.stream, 0, 0, "host", start))
+        near.announce(start)
         return LocalPlacement(Far(near, start.info.call, "call"), lambda: near.close(start.info.call))
 
     def _pack(self) -> PackedCalls:
@@ -492,7 +492,7 @@ class Rig:
             await self.actors[-1].ended()
             return
         spot = self.spots[-1]
-        spot.near.wake = spot.far.wake = lambda: None
+        spot.near.wake = spot.far.wake = spot.near.later = spot.far.later = lambda: None
         await self.actors[-1].kill()
         await asyncio.sleep(0.008)
         assert spot.lost is not None
@@ -511,14 +511,12 @@ def _join(near: LinkEnd, far: LinkEnd) -> None:
 
     def pump(here: LinkEnd, there: LinkEnd) -> Callable[[], None]:
         def move() -> None:
-            if here.pending:
-                there.apply(decode(encode(here.take())))
-                if there.pending:
-                    there.wake()
+            there.apply(decode(encode(here.take())))
 
         return lambda: (asyncio.get_running_loop().call_soon(move), None)[1]
 
-    near.wake, far.wake = pump(near, far), pump(far, near)
+    near.wake = near.later = pump(near, far)
+    far.wake = far.later = pump(far, near)
 
 
 async def with_rig(rig: Rig, story: Callable[[Rig], Awaitable[None]]) -> None:

@@ -1,0 +1,34 @@
+"""Which of the caller's frames recognition can wait for: those in which nobody speaks.
+
+Each send on a socket costs a system call and a wake-up at the other end, fifty times a second and call, and for most of
+a call the caller listens. Deepgram asks for 20 to 250 ms of audio at once (github.com/orgs/deepgram/discussions/224),
+so frames of a long quiet go five at a time. What may be speech goes at once, with all before it, and so does the
+silence after it, from which Deepgram tells that an utterance is over.
+"""
+
+from engine import audio
+
+HOLD_BYTES = audio.bytes_of(100)
+AFTER_SPEECH_BYTES = audio.bytes_of(
+    2000
+)  # longer than endpointing and the gap of words that ends an utterance
+_LOUD = (
+    300  # of 32,124: 40 dB below full scale; speech peaks above it, the noise of a telephone line does not
+)
+_QUIET_CODES = bytes(code for code, sample in enumerate(audio.decode_table()) if abs(sample) < _LOUD)
+_CLICK = 8  # samples of a frame that may be loud: a millisecond
+
+
+class Quiet:
+    """The quiet of one stream."""
+
+    def __init__(self) -> None:
+        self._quiet_bytes = 0  # since what may have been speech
+
+    def may_wait(self, payload: bytes, held_bytes: int) -> bool:
+        """Whether `held_bytes` of mu-law, of which `payload` (one frame or more) are the last, need not be sent yet."""
+        if len(payload.translate(None, _QUIET_CODES)) > _CLICK:
+            self._quiet_bytes = 0
+            return False
+        self._quiet_bytes += len(payload)
+        return self._quiet_bytes > AFTER_SPEECH_BYTES and held_bytes < HOLD_BYTES

@@ -14,6 +14,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
+from bench.load import CALLS_PER_S
 from bench.measure import Bench, Plan
 from bench.peers.front import front
 from bench.report import KEPT, ROOT, keep, show
@@ -41,10 +42,12 @@ async def measure(options: argparse.Namespace, console: Console) -> list[Run]:
 
 
 def _plan(name: str, options: argparse.Namespace) -> Plan:
-    """A process for each call is isolation, not density: ten calls are enough to say what it costs."""
-    calls = [count for count in options.calls if name != "host-per-call" or count <= 10]
-    climbs = options.climb and name in ("split", "packed", "pipecat")
-    return Plan(calls, options.window_s, options.idle_s, climbs)
+    """A process for each call is isolation, not density: few calls, as slowly as processes start, say what it costs."""
+    if name == "host-per-call":
+        few = [count for count in options.calls if count <= 10]
+        return Plan(few, options.window_s, options.idle_s, climbs=False, calls_per_s=0.4)
+    climbs = options.climb and name != "floor"
+    return Plan(options.calls, options.window_s, options.idle_s, climbs, CALLS_PER_S)
 
 
 @contextlib.asynccontextmanager

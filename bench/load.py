@@ -15,10 +15,11 @@ from simulators.twilio import CallFailed, SimCall, SimTwilio
 
 VOICE = "/api/v1/voice"
 CALL_LIMIT_S = 120.0
-CALLS_PER_S = 2.0  # how fast lines are added: about as fast as fifty lines redial, so that calls keep apart
+CALLS_PER_S = 2.0  # about as fast as fifty lines redial, so that calls keep apart
 LOOK_S = 0.02
 FAILED_S = 2.0  # until a line whose call failed dials again
 T = TypeVar("T")
+TOLD = ("say", "dial", "error")  # events that explain why a call ended early
 _SERIAL = itertools.count(1)  # of all runs: each call has a name of its own
 
 
@@ -72,9 +73,17 @@ class Load:
     """
 
     def __init__(
-        self, url: str, twilio: SimTwilio, speech: BenchSpeech, model: BenchModel, date: str
+        self,
+        url: str,
+        twilio: SimTwilio,
+        speech: BenchSpeech,
+        model: BenchModel,
+        date: str,
+        calls_per_s: float = CALLS_PER_S,
     ) -> None:
+        """`calls_per_s`: how fast `grow` adds lines."""
         self._url = url
+        self._apart_s = 1 / calls_per_s
         self._twilio = twilio
         self._speech = speech
         self._model = model
@@ -106,7 +115,7 @@ class Load:
         """Adds lines, not all at once, until there are so many."""
         while len(self._lines) < calls:
             self._lines.append(asyncio.create_task(self._line(), name=f"line {len(self._lines)}"))
-            await asyncio.sleep(1 / CALLS_PER_S)
+            await asyncio.sleep(self._apart_s)
 
     async def watch(self, seconds: float) -> Window:
         """The window from now on."""
@@ -174,7 +183,8 @@ class Load:
             self._judge(part, number, dialled, call, person)
         except (CallFailed, TimeoutError) as failed:
             if not self._cut:
-                self._log.wrong.append((monotonic(), f"{part.name}: {failed}"))
+                told = [f"{event.kind} {event.detail}" for event in call.events if event.kind in TOLD]
+                self._log.wrong.append((monotonic(), f"{part.name}: {failed}; {told}"))
                 await asyncio.sleep(FAILED_S)
         finally:
             self._log.gaps += _gaps(person, call)

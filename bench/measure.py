@@ -28,12 +28,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be measured. `climbs`: also as many calls as hold, with all cores and then with one."""
+    """What is to be measured. `climbs`: also as many calls as hold, with all cores and then with one.
+
+    `calls_per_s`: how fast calls are added.
+    """
 
     calls: list[int]
     window_s: float
     idle_s: float
     climbs: bool
+    calls_per_s: float
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,14 @@ class Bench:
         if shared is None or (os.cpu_count() or 1) < 2:
             return found
         async with self._started(name) as target:
-            one_core = await self._one_core(target, name, found)
+            one_core = await self._one_core(target, name, found, plan)
         return Target(name, version, APART, found.stages, shared, one_core)
 
     async def _stages(self, target: Running, name: str, plan: Plan) -> tuple[list[Stage], Climb | None]:
         """Calls are only ever added, so that no time is lost with ending them."""
         met: list[tuple[int, Window, dict[str, float], dict[str, float]]] = []
         highest = None
-        async with self._load(target) as load:
+        async with self._load(target, plan) as load:
             for calls in plan.calls:
                 self.say(f"{name}: {calls} calls at once ...")
                 await load.grow(calls)
@@ -73,7 +77,7 @@ class Bench:
             await load.finish()
             return [_stage(load, *one) for one in met], highest
 
-    async def _one_core(self, target: Running, name: str, found: Target) -> Climb:
+    async def _one_core(self, target: Running, name: str, found: Target, plan: Plan) -> Climb:
         """All processes of the target on one core, Postgres and Valkey too; callers and vendors on another."""
         guess = found.calls_of_a_core or 20
         first, by = max(2, guess // 2), max(1, guess // 14)
@@ -82,7 +86,7 @@ class Bench:
             f"{name}: as many calls as one core holds, from {first} by {by}; {threads} threads are there ..."
         )
         with pinned_here(OWN_CPU):
-            async with self._load(target) as load:
+            async with self._load(target, plan) as load:
                 return await climb(load, steps_from(first, by), CLIMB_WINDOW_S)
 
     @contextlib.asynccontextmanager
@@ -100,12 +104,12 @@ class Bench:
                 await asyncio.to_thread(context.__exit__, None, None, None)
 
     @contextlib.asynccontextmanager
-    async def _load(self, target: Running) -> AsyncIterator[Load]:
+    async def _load(self, target: Running, plan: Plan) -> AsyncIterator[Load]:
         today = dt.datetime.now(dt.UTC).date()
         monday = today + dt.timedelta(days=7 - today.weekday())
         async with (
             SimTwilio(AUTH_TOKEN, ACCOUNT) as twilio,
-            Load(target.url, twilio, self.speech, self.model, monday.isoformat()) as load,
+            Load(target.url, twilio, self.speech, self.model, monday.isoformat(), plan.calls_per_s) as load,
         ):
             yield load
 

@@ -10,11 +10,12 @@ from rich.table import Table
 from bench.budgets import verdicts
 from bench.call import LEGS
 from bench.plot import Series, chart
-from bench.results import Climb, Run, Spread, Stage, Target, load, store
+from bench.results import SLOPE_FROM, Climb, Run, Spread, Stage, Target, load, store
 
 ROOT = Path(__file__).resolve().parent.parent
 README, KEPT = ROOT / "bench" / "README.md", ROOT / "bench" / "results"
 BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->"
+NOTICED = ("added to a turn", "interim to clear")
 BUDGETED = ("split", "packed")
 
 
@@ -140,6 +141,10 @@ def _held(climb: Climb | None) -> str:
     return "" if climb is None else climb.at_least
 
 
+def _ends(spread: Spread) -> str:
+    return f"{_figure(spread.p50)} / {_figure(spread.p99)}" if spread.count else ""
+
+
 def _spread(spread: Spread) -> str:
     return (
         " / ".join(_figure(value) for value in (spread.p50, spread.p95, spread.p99)) if spread.count else ""
@@ -191,19 +196,50 @@ def markdown(runs: Sequence[Run]) -> str:
     return "\n" + "\n\n".join(parts) + "\n\n"
 
 
-def with_results(readme: str, runs: Sequence[Run]) -> str:
-    """The README with what was measured between its marks. Raises ValueError without marks."""
-    head, _, rest = readme.partition(BEGIN)
+def summary(runs: Sequence[Run]) -> str:
+    """What the project's README says: the first table, and what callers waited for in the engine."""
+    targets = [run.target for run in runs]
+    where = dict.fromkeys(f"{run.machine}, {run.date}" for run in runs)
+    parts = ["; ".join(where) + ":", cost_sheet(targets).markdown(), wait_sheet(targets).markdown()]
+    return "\n" + "\n\n".join(parts) + "\n\n"
+
+
+def wait_sheet(targets: Sequence[Target]) -> Sheet:
+    """What a caller notices, in few figures."""
+    head = ("ms: p50 / p99", "calls at once", "added to a turn", "interruption to clear", "gaps heard")
+    rows = [
+        [target.name, str(stage.calls), *(_ends(stage.legs[leg]) for leg in NOTICED), str(stage.gaps)]
+        for target, stage in _busy(targets)
+        if stage.calls >= SLOPE_FROM
+    ]
+    return Sheet("What callers notice", head, rows)
+
+
+def with_results(text: str, results: str) -> str:
+    """A file's text with what was measured between its marks. Raises ValueError without marks."""
+    head, _, rest = text.partition(BEGIN)
     _, found, tail = rest.partition(END)
     if not found:
-        raise ValueError("bench/README.md has no <!-- measured --> marks: put them where the results belong")
-    return f"{head}{BEGIN}{markdown(runs)}{END}{tail}"
+        raise ValueError("there are no <!-- measured --> marks: put them where the results belong")
+    return f"{head}{BEGIN}{results}{END}{tail}"
+
+
+def written(runs: Sequence[Run]) -> dict[Path, str]:
+    """The files that say what was measured, and what they have to say."""
+    return {
+        KEPT / "cpu.svg": picture([run.target for run in runs]),
+        README: with_results(README.read_text(), markdown(runs)),
+        ROOT / "README.md": with_results((ROOT / "README.md").read_text(), summary(runs)),
+    }
 
 
 def keep(runs: Sequence[Run]) -> None:
-    """Puts these runs in the place of earlier ones: figures, picture, README."""
+    """Puts these runs in the place of earlier ones: figures, picture, both READMEs."""
     for run in runs:
         store(run, KEPT)
-    kept = load(KEPT)
-    (KEPT / "cpu.svg").write_text(picture([run.target for run in kept]))
-    README.write_text(with_results(README.read_text(), kept))
+    for path, text in written(load(KEPT)).items():
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    keep([])

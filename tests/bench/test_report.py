@@ -1,22 +1,17 @@
-"""The table and the picture in bench/README.md are what the kept runs say."""
+"""What the READMEs and the picture say is what the kept runs found."""
 
 from xml.etree import ElementTree
 
 import pytest
 
 from bench.plot import Series, chart
-from bench.report import KEPT, README, picture, with_results
+from bench.report import KEPT, written
 from bench.results import load
 
 
-def test_the_readme_says_what_the_kept_runs_found() -> None:
-    text = README.read_text()
-    assert with_results(text, load(KEPT)) == text
-
-
-def test_the_picture_is_that_of_the_kept_runs() -> None:
-    targets = [run.target for run in load(KEPT)]
-    assert (KEPT / "cpu.svg").read_text() == picture(targets)
+def test_readmes_and_picture_say_what_the_kept_runs_found() -> None:
+    stale = [str(path) for path, text in written(load(KEPT)).items() if path.read_text() != text]
+    assert stale == [], "run: .venv/bin/python -m bench.report"
 
 
 def test_a_chart_has_a_line_and_a_name_for_each_series() -> None:

@@ -5,6 +5,7 @@ are, and which call goes where, is `engine.hostpool`'s to say.
 """
 
 import asyncio
+import gc
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, cast
 
 import msgspec
 import ray
+from ray import cloudpickle
 from ray.exceptions import RayError
 
 from engine.actor import Actor, Ref, spawn
@@ -114,6 +116,10 @@ class CallHost:
         """Waits for its replica on a port of this node, as Ray's own processes do. Raises OSError."""
         return await Door(self.end).open(cast(Any, ray.util).get_node_ip_address(), token)
 
+    async def name(self) -> str:
+        """How Ray knows this process."""
+        return str(ray.get_runtime_context().get_actor_id())
+
     async def gauges(self) -> bytes:
         """See `engine.gauges`, as JSON."""
         return msgspec.json.encode(gauges("host"))
@@ -128,22 +134,49 @@ class HostLost(Exception):
     """The host is dead, hangs, or could not be started."""
 
 
+@dataclass(frozen=True)
+class _Parcel:
+    """`open_runtime` on its way to a host, where it is unpacked by `_unpacked`."""
+
+    open_runtime: OpenRuntime
+
+    def __reduce__(self) -> tuple[Callable[[bytes], OpenRuntime], tuple[bytes]]:
+        return _unpacked, (cast(Any, cloudpickle).dumps(self.open_runtime),)
+
+
+def _unpacked(data: bytes) -> OpenRuntime:
+    """Unpacking it imports most of what a host needs, opening it the rest. Meanwhile the garbage collector, which would
+    look at all of it again and again for a sixth of a host's start, is at rest; and later it need not look at it."""
+    gc.disable()
+    open_runtime: OpenRuntime = cloudpickle.loads(data)
+
+    async def opened() -> CallRuntime:
+        try:
+            return await open_runtime()
+        finally:
+            gc.freeze()
+            gc.enable()
+
+    return opened
+
+
 class RayHost:
     """A CallHost in a process of its own: started and ended by Ray, linked by a wire."""
 
+    name = ""
     _wire: NearWire
 
     def __init__(self, open_runtime: OpenRuntime) -> None:
         """Blocks for 8 to 39 ms: call it in a thread."""
         options = {"num_cpus": 0, "max_restarts": 0}
-        self._handle: Any = ray.remote(CallHost).options(**options).remote(open_runtime)
-        self.name = str(cast(Any, self._handle)._actor_id.hex())
+        self._handle: Any = ray.remote(CallHost).options(**options).remote(_Parcel(open_runtime))
 
     async def warm(self, end: LinkEnd) -> int:
         """Waits until it has connected and is linked with `end`; its process id. Raises `HostLost`."""
         try:
             async with asyncio.timeout(WARM_LIMIT_S):
                 pid: int = await self._handle.warm.remote()
+                self.name = await self._handle.name.remote()
                 token = new_token()
                 self._wire = await connect(end, await self._handle.listen.remote(token), token)
                 return pid

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from engine.actor import Actor, Ref
-from engine.clock import outside
+from engine.clock import now, outside
 from engine.gauges import Gauges
 from engine.host import WARM_LIMIT_S, HostLost
 from engine.link import Channel, Far, LinkEnd
@@ -180,6 +180,7 @@ class HostPool(Actor):
             self._making.add(self.work(self._make(), "make host"))
 
     async def _make(self) -> None:
+        began = now()
         process, end = await outside(asyncio.to_thread(self._start_process)), LinkEnd()
         try:
             pid = await process.warm(end)
@@ -189,6 +190,7 @@ class HostPool(Actor):
         host = _Host(process, pid, end)
         host.link = self.work(self._watch(host), f"link {pid}")
         self._hosts.append(host)
+        log.info("host %s is warm after %.1f s", pid, now() - began)
         self._watch_empty(host)
         self._changed.set()
         self.tell(Tick("make"))  # once this task is over: there may be too few still

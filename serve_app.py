@@ -97,8 +97,8 @@ def make_log(engine: AsyncEngine) -> CallLog:
 
 
 def log_engine(settings: Settings) -> AsyncEngine:
-    """A small pool of its own: the log writes in batches, one at a time."""
-    return create_async_engine(async_url(settings.database_url), pool_size=2, pool_pre_ping=True)
+    """A small pool of its own: the log writes in batches, one at a time, and again if a connection was lost."""
+    return create_async_engine(async_url(settings.database_url), pool_size=2)
 
 
 def plain_context(settings: Settings, caller: str = "anonymous") -> CallerContext:

@@ -155,7 +155,7 @@ class StreamActor(Actor):
         media = MediaActor(self._stream_sid, ports.send, settings.playback_lead_ms, self._switch, self)
         media.tts = TtsActor(ports.speak, media, self)
         self._media, self._tts = media, media.tts
-        self._stt = SttActor(ports.listen, self._switch, self)
+        self._stt = SttActor(ports.listen, self._switch, self, settings.stt_endpointing_ms)
         self.audio = self._stt
         self.spawn(self._media, "media")
         self.spawn(self._tts, "tts")

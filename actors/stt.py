@@ -33,7 +33,9 @@ BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 class SttActor(Actor):
     """Recognition of one stream. `open_socket` makes a new, unopened listen socket."""
 
-    def __init__(self, open_socket: Callable[[], ListenSocket], call: Ref, stream: Ref) -> None:
+    def __init__(
+        self, open_socket: Callable[[], ListenSocket], call: Ref, stream: Ref, endpointing_ms: int = 300
+    ) -> None:
         super().__init__()
         self._open_socket = open_socket
         self._call = call
@@ -42,7 +44,7 @@ class SttActor(Actor):
         self._utterances = Utterances()
         self._audio: deque[bytes] = deque()
         self._audio_bytes = 0
-        self._quiet = Quiet()
+        self._quiet = Quiet(endpointing_ms)
         self._more: asyncio.Future[None] | None = None  # while the sender waits for audio
         self._sending_s: float | None = None
         self._socket: ListenSocket | None = None

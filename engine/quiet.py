@@ -9,20 +9,17 @@ silence after it, from which Deepgram tells that an utterance is over.
 from engine import audio
 
 HOLD_BYTES = audio.bytes_of(100)
-AFTER_SPEECH_BYTES = audio.bytes_of(
-    2000
-)  # longer than endpointing and the gap of words that ends an utterance
-_LOUD = (
-    300  # of 32,124: 40 dB below full scale; speech peaks above it, the noise of a telephone line does not
-)
+AFTER_SPEECH_MS = 200  # beyond the silence that ends a turn
+_LOUD = 300  # of 32,124, 40 dB below full scale: speech peaks above it, a telephone line's noise does not
 _QUIET_CODES = bytes(code for code, sample in enumerate(audio.decode_table()) if abs(sample) < _LOUD)
 _CLICK = 8  # samples of a frame that may be loud: a millisecond
 
 
 class Quiet:
-    """The quiet of one stream."""
+    """The quiet of one stream, whose turns end after `endpointing_ms` of silence."""
 
-    def __init__(self) -> None:
+    def __init__(self, endpointing_ms: int) -> None:
+        self._after_speech_bytes = audio.bytes_of(endpointing_ms + AFTER_SPEECH_MS)
         self._quiet_bytes = 0  # since what may have been speech
 
     def may_wait(self, payload: bytes, held_bytes: int) -> bool:
@@ -31,4 +28,4 @@ class Quiet:
             self._quiet_bytes = 0
             return False
         self._quiet_bytes += len(payload)
-        return self._quiet_bytes > AFTER_SPEECH_BYTES and held_bytes < HOLD_BYTES
+        return self._quiet_bytes > self._after_speech_bytes and held_bytes < HOLD_BYTES

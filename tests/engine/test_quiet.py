@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import audio
-from engine.quiet import AFTER_SPEECH_BYTES, HOLD_BYTES, Quiet
+from engine.quiet import HOLD_BYTES, Quiet
 
 SILENT = audio.silence(20)
 NOISE = bytes(audio.code_of(sample) for sample in (80, -80) * 80)  # 52 dB below full scale
@@ -15,7 +15,7 @@ CLICK = SPEECH[:4] + SILENT[4:]
 
 def sends(frames: list[bytes]) -> list[int]:
     """How many frames go at once, each time that some do."""
-    quiet, held, sent = Quiet(), 0, []
+    quiet, held, sent = Quiet(300), 0, []
     for frame in frames:
         held += 1
         if not quiet.may_wait(frame, held * len(frame)):
@@ -25,22 +25,22 @@ def sends(frames: list[bytes]) -> list[int]:
 
 
 def test_speech_and_the_silence_after_it_go_frame_by_frame() -> None:
-    frames = [SPEECH] * 20 + [SILENT] * (AFTER_SPEECH_BYTES // audio.FRAME_BYTES)
+    frames = [SPEECH] * 20 + [SILENT] * 25
     assert sends(frames) == [1] * len(frames)
 
 
 def test_a_call_begins_as_if_somebody_had_just_spoken() -> None:
-    assert sends([SILENT] * 100) == [1] * 100
+    assert sends([SILENT] * 25) == [1] * 25
 
 
 def test_a_long_quiet_goes_five_frames_at_a_time_though_the_line_hums_or_clicks() -> None:
     for frame in (SILENT, NOISE, CLICK):
-        assert sends([frame] * 150)[100:] == [5] * 10
+        assert sends([frame] * 75)[25:] == [5] * 10
 
 
 def test_speech_ends_the_quiet_at_once_with_what_was_held() -> None:
     for first in (SPEECH, SOFT):
-        assert sends([SILENT] * 103 + [first, SILENT, SILENT]) == [1] * 100 + [4, 1, 1]
+        assert sends([SILENT] * 28 + [first, SILENT, SILENT]) == [1] * 25 + [4, 1, 1]
 
 
 @given(st.lists(st.sampled_from([SILENT, NOISE, SPEECH, SOFT, CLICK]), max_size=300))

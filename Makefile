@@ -7,9 +7,10 @@ STAMP := $(VENV)/.installed
 PEERS := .trunkline/peers
 SEED ?=
 TRIALS ?= 5
+CALLS ?= 2000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos serve call reset logs bench bench-short bench-peers lint picture lock venv
+.PHONY: help demo test chaos serve call reset logs bench bench-short bench-peers soak lint picture lock venv
 
 help: ## lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +44,9 @@ bench-short: $(STAMP) ## the same in under 2 minutes: 10 calls at once
 
 bench-peers: $(STAMP) $(PEERS)/.installed ## the same calls with another engine, in an environment of its own; WRITE=1 keeps it
 	@exec $(PYTHON) -m bench --targets pipecat --climb $(if $(WRITE),--write)
+
+soak: $(STAMP) ## CALLS=2000 short calls, after which no process may have grown; about 8 minutes
+	@exec $(PYTHON) -m bench.soak --calls "$(CALLS)"
 
 lint: $(STAMP) ## style, types, and which part may import which
 	@$(VENV)/bin/ruff check .

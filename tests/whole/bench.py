@@ -14,7 +14,6 @@ import msgspec
 import redis.asyncio as redis_async
 from twilio.request_validator import RequestValidator
 
-from crm.vin import check_digit
 from engine.session import SessionStore, Stored, Whereabouts
 from launcher.app import RunningApp
 from local.chat import Exchange
@@ -43,12 +42,6 @@ async def eventually(
         assert time.monotonic() < deadline, f"{what} did not come in {timeout_s:g} s"
         await asyncio.sleep(0.03)
     return found
-
-
-def vin(serial: int) -> str:
-    """A valid VIN of a Honda Accord, another for each serial number: answers are cached by VIN."""
-    unchecked = f"1HGCM82603A{serial:06}"
-    return unchecked[:8] + check_digit(unchecked) + unchecked[9:]
 
 
 @dataclass
@@ -207,6 +200,14 @@ class Bench:
     async def exists(self, key: str) -> bool:
         """Whether Redis has this key."""
         return bool(await self._redis.exists(key))
+
+    async def kept_for_ever(self) -> list[str]:
+        """The keys that Redis will never forget by itself."""
+        return [key.decode() async for key in self._redis.scan_iter() if await self._redis.ttl(key) == -1]
+
+    async def slots(self) -> int:
+        """How many calls count against the capacity."""
+        return len(await self._store.slots())
 
     async def live(self) -> list[str]:
         """The app's live calls."""

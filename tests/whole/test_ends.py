@@ -10,7 +10,8 @@ from engine.history import Returned, Said
 from engine.session import Stored
 from simulators.caller import Caller
 from simulators.model import says, tool
-from tests.whole.bench import TRANSFER, Bench, Talk, eventually, vin
+from simulators.nhtsa import vin
+from tests.whole.bench import TRANSFER, Bench, Talk, eventually
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 

@@ -11,7 +11,8 @@ from local.chat import Exchange
 from serve_app import TOOL_ACTOR
 from simulators.caller import Caller
 from simulators.model import says, tool
-from tests.whole.bench import LIMIT_S, Bench, Talk, eventually, vin
+from simulators.nhtsa import vin
+from tests.whole.bench import LIMIT_S, Bench, Talk, eventually
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 

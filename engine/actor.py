@@ -169,7 +169,8 @@ class Actor:
         reason = ""
         try:
             await self.started()
-            while (message := await self._next_message()) is not _STOP:
+            # `over` is for a cancellation that `receive` has swallowed, as `asyncio.wait_for` in Python 3.11 may.
+            while not self._over and (message := await self._next_message()) is not _STOP:
                 if self.observe is not None:
                     self.observe(message)
                 await self.receive(message)

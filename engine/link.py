@@ -48,7 +48,9 @@ class Channel:
         self.epoch = max(self.epoch, epoch)
 
     def takes(self, frame: Frame) -> bool:
-        """Whether this frame is of the newest epoch, which it may begin."""
+        """Whether this frame is of this stream, and of the newest epoch, which it may begin."""
+        if frame.stream != self.stream:
+            return False  # the call has gone on in another stream
         self.open(frame.epoch)
         return frame.epoch == self.epoch
 

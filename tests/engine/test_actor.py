@@ -1,6 +1,7 @@
 """The actor runtime: order, timers, supervision, and that nothing outlives its owner."""
 
 import asyncio
+import contextlib
 import gc
 import warnings
 from collections.abc import Awaitable, Callable
@@ -101,6 +102,27 @@ def test_kill_ends_it_in_the_middle_of_what_it_does() -> None:
         assert diary.over
         assert diary.ends == ["stopped"]
         assert parent.told == []
+
+    run_virtual(story())
+
+
+async def _swallow(_: Diary) -> None:
+    """As a library may: what it waited for was there when the cancellation came."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+
+
+def test_kill_ends_it_although_what_it_does_swallows_the_cancellation() -> None:
+    async def story() -> None:
+        diary = Diary({"swallow": _swallow})
+        spawn(diary, "diary")
+        diary.tell("swallow")
+        diary.tell("next")
+        await heard(diary, "swallow")
+        await diary.kill()
+        assert now() < 1
+        assert diary.told == ["swallow"]
+        assert diary.ends == ["stopped"]
 
     run_virtual(story())
 

@@ -108,6 +108,17 @@ def test_what_was_told_in_an_older_epoch_is_dropped() -> None:
     assert ends.at_host == [("call", Cancel(2))]
 
 
+def test_what_was_told_in_the_calls_older_stream_is_dropped() -> None:
+    ends = Ends()
+    ends.host.tell(CALL, "stream", Attach(1, 1, 0))
+    ends.carry()
+    ends.host.tell(CALL, "stream", Cancel(1))
+    newer: list[Any] = []
+    ends.stream.open(CALL, "MZ2", lambda _, message: newer.append(message))
+    ends.stream.apply(ends.host.take())
+    assert newer == []
+
+
 def test_an_announced_start_silences_the_calls_earlier_actor_on_this_host() -> None:
     ends = Ends()
     ends.host.tell(CALL, "stream", Attach(1, 1, 0))

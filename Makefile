@@ -7,10 +7,11 @@ STAMP := $(VENV)/.installed
 PEERS := .trunkline/peers
 SEED ?=
 TRIALS ?= 5
+KILLS ?= 100
 CALLS ?= 2000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos serve call reset logs bench bench-short bench-peers soak lint picture lock venv
+.PHONY: help demo test chaos serve deploy call reset logs bench bench-short bench-peers flood soak lint picture lock venv
 
 help: ## lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,11 +22,14 @@ demo: $(STAMP) ## a call to watch, with no account and no telephone; SEED=n repe
 test: $(STAMP) ## runs all tests
 	@exec $(PYTHON) -m pytest
 
-chaos: $(STAMP) ## kills processes under live calls, TRIALS=5 times each, and tells what callers heard
-	@CHAOS_TRIALS="$(TRIALS)" exec $(PYTHON) -m pytest tests/chaos
+chaos: $(STAMP) ## kills processes under live calls, TRIALS=5 times each and KILLS=100 hosts, and tells what callers heard
+	@CHAOS_TRIALS="$(TRIALS)" KILLS="$(KILLS)" exec $(PYTHON) -m pytest tests/chaos
 
 serve: $(STAMP) ## runs the app until Ctrl-C; what is not configured is stood in for
 	@exec $(PYTHON) -m launcher.serve
+
+deploy: $(STAMP) ## replaces the app that make serve runs, while calls go on, by the code and settings as they are now
+	@exec $(PYTHON) -m launcher.deploy
 
 call: $(STAMP) ## calls the app that make serve runs; SAY="..." is what the caller says
 	@exec $(PYTHON) -m demo.call "$$SAY"
@@ -36,14 +40,17 @@ reset: $(STAMP) ## throws away the local data of make serve
 logs: $(STAMP) ## follows the logs of make serve
 	@exec $(PYTHON) -m launcher.logs
 
-bench: $(STAMP) ## what a call costs, and how many hold; about 20 minutes; WRITE=1 keeps it in bench/
+bench: $(STAMP) ## what a call costs, and how many hold; about 25 minutes; WRITE=1 keeps it in bench/
 	@exec $(PYTHON) -m bench --climb $(if $(WRITE),--write)
 
-bench-short: $(STAMP) ## the same in under 2 minutes: 10 calls at once
+bench-short: $(STAMP) ## the same in under 2 minutes: 10 calls at once, too short for set-ups and interruptions
 	@exec $(PYTHON) -m bench --targets split packed --calls 10 --window-s 20 --idle-s 5
 
 bench-peers: $(STAMP) $(PEERS)/.installed ## the same calls with another engine, in an environment of its own; WRITE=1 keeps it
 	@exec $(PYTHON) -m bench --targets pipecat --climb $(if $(WRITE),--write)
+
+flood: $(STAMP) ## what running calls notice of 500 webhooks and 500 sockets at once; about 4 minutes
+	@exec $(PYTHON) -m bench.flood
 
 soak: $(STAMP) ## CALLS=2000 short calls, after which no process may have grown; about 8 minutes
 	@exec $(PYTHON) -m bench.soak --calls "$(CALLS)"

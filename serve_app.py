@@ -37,11 +37,13 @@ from crm import prompt
 from crm.database import async_url
 from crm.seed import SERVICES
 from crm.tools import DealershipTools
-from engine import telemetry
+from engine import media_socket, telemetry
 from engine.actor import Actor, Ref, spawn
+from engine.arrivals import pace_requests
 from engine.calllog import CallLog, finish_dead_calls
 from engine.callrows import call_log
 from engine.gauges import Gauges, gauges
+from engine.heap import set_aside
 from engine.host import CallRuntime, RayHost
 from engine.hostpool import HostPool
 from engine.ingress import Ingress, IngressPorts
@@ -49,6 +51,7 @@ from engine.messages import CallerContext, CallInfo, Start, ToolRequest, ToolRes
 from engine.packed import PackedCalls
 from engine.session import SessionAway, SessionStore
 from engine.settings import Settings, SettingsError, load_settings
+from engine.tools import Toolbox
 from engine.vendors import deepgram
 from launcher.checks import check_signed, check_words
 from launcher.environment import exports_message, missing_exports
@@ -63,6 +66,9 @@ ROUTING_S = 0.02  # longest time for which one tool holds up the next
 HEALTH: dict[str, Any] = {"health_check_period_s": 2, "health_check_timeout_s": 5}
 LOOP_LAG_LIMIT_S = 2.0
 FLOOD = 4096  # HAProxy takes no more at once
+CLOSING_S = 10.0  # for what is left of a call whose socket was closed at the end of the drain time
+# A new version starts beside the old one, which takes calls until then; if it can't start, the old one stays.
+REPLACED: dict[str, Any] = {"max_surge_percent": 100, "rolling_update_percentage": 1.0}
 
 
 # ---------------------------------------------------------------- what every process makes for itself
@@ -228,9 +234,11 @@ class IngressActor:
         missing = missing_exports(os.environ, max_call_s=settings.max_call_s, drain_s=0.0)
         if missing:
             log.error(exports_message(missing))
+        pace_requests()
         self._settings = settings
         self._tools = tools
         self._beat_s = time.monotonic()
+        media_socket.install()
 
     def __serve_build_asgi_app__(self) -> Starlette:
         settings = self._settings
@@ -268,6 +276,7 @@ class IngressActor:
         counters = asyncio.create_task(telemetry.log_counters())
         try:
             await self._hosts.ready()
+            set_aside()
             yield
         finally:
             for task in (beat, sweep, counters):
@@ -307,7 +316,7 @@ class IngressActor:
     def _make_stream(self, info: CallInfo, stream_sid: str, websocket: WebSocket) -> Actor:
         settings = self._settings
         ports = StreamPorts(
-            send=websocket.send_text,
+            send=media_socket.sender(websocket),
             close=functools.partial(websocket.close, 1000),
             gave_up=self._records.store.gave_up,
             moved=self._records.store.moved,
@@ -351,6 +360,11 @@ async def _state_of(check: Awaitable[Any]) -> str:
 class _ServedTools(ToolActor):
     """A ToolActor that Serve ends by its destructor, the one hook that it awaits."""
 
+    async def _open(self) -> Toolbox:
+        toolbox = await super()._open()
+        set_aside()
+        return toolbox
+
     async def __del__(self) -> None:
         await self.close()
 
@@ -375,6 +389,7 @@ def build(settings: Settings) -> serve.Application:
         },
         graceful_shutdown_timeout_s=settings.tool_timeout_s,
         **HEALTH,
+        **REPLACED,
     )(_ServedTools)
     ingress = serve.deployment(
         name="Ingress",
@@ -383,9 +398,11 @@ def build(settings: Settings) -> serve.Application:
         # A call is one request for life, and what is over this hangs with no answer: admission is ours. Any replica
         # may have to take all calls, and those that are refused, and sockets that nobody vouches for.
         max_ongoing_requests=settings.capacity * 2 + FLOOD,
-        graceful_shutdown_timeout_s=max(settings.drain_s, 5.0),
+        # Serve closes sockets after the draining period, and kills the replica after this.
+        graceful_shutdown_timeout_s=settings.drain_s + CLOSING_S,
         graceful_shutdown_wait_loop_s=0.2,
         **HEALTH,
+        **REPLACED,
     )(serve.ingress()(IngressActor))
     return ingress.bind(settings, tools.bind(functools.partial(make_toolbox, settings)))
 

@@ -76,6 +76,7 @@ from engine.turns import (
 )
 
 ATTACHED_LIMIT_S = 10.0  # a stream that has not answered `Attach` by then has gone on without this actor
+LAST_WRITES_S = (0.1, 0.4, 1.0, 2.0)  # pauses before the last write is tried again
 CLEARED_LIMIT_S = 1.0  # longest wait to learn what an interrupted caller had heard
 
 
@@ -106,6 +107,7 @@ class CallActor(Actor):
         self._attached = False
         self._keys = Keys()
         self._told_taken = -1
+        self._last_writes = list(LAST_WRITES_S)
         self._armed: tuple[float, asyncio.TimerHandle] | None = None
 
     async def started(self) -> None:
@@ -365,7 +367,7 @@ class CallActor(Actor):
                 await self._interrupt(0.0)
                 await self._speaking.say_turn(Cause.PROMPT, phrases.TOO_LONG)
                 await self._ending.decide(Outcome.COMPLETED, final=True)
-            case Tick("gone"):
+            case Tick("gone" | "unwritten"):
                 await self._finish()
             case Tick("keys", n) if self._keys.complete(n):
                 await self._read_keys()
@@ -391,8 +393,11 @@ class CallActor(Actor):
 
     async def _finish(self) -> None:
         self._speaking.drop_unsettled()
-        outcome = await self._ending.write()
-        self._ports.stream.tell(CallEnded(self._call, outcome))
+        if not await self._ending.write() and self._last_writes:  # none later brings it
+            self.after(self._last_writes.pop(0), Tick("unwritten"))
+            return
+        self._ending.log()
+        self._ports.stream.tell(CallEnded(self._call, self._record.meta.outcome))
         self.stop()
 
     def _log(self, kind: str, detail: dict[str, Any]) -> None:

@@ -33,10 +33,14 @@ class Ending:
             transfers = self._record.next == NEXT_TRANSFER
             self.decided = Outcome.TRANSFERRED if transfers else Outcome.COMPLETED
 
-    async def decide(self, outcome: Outcome, *, final: bool = False) -> None:
-        """The call is to end when the last words have been played. Raises `Fenced`."""
+    def intend(self, outcome: Outcome, *, final: bool = False) -> None:
+        """The call is to end when the last words have been played: goes into the next write."""
         self.decided, self.final = outcome, final
         self._record.next = NEXT_TRANSFER if outcome is Outcome.TRANSFERRED else NEXT_HANG_UP
+
+    async def decide(self, outcome: Outcome, *, final: bool = False) -> None:
+        """As `intend`, written; Media is told. Raises `Fenced`."""
+        self.intend(outcome, final=final)
         await self._record.save()
         self.tell_media()
 
@@ -52,21 +56,24 @@ class Ending:
         transfers = self.decided is Outcome.TRANSFERRED
         self._media.tell(Transfer(self._transfer_number) if transfers else HangUp())
 
-    async def write(self) -> Outcome:
-        """Session and call log get their last entry. Raises `Fenced`."""
+    async def write(self) -> bool:
+        """The session gets its last entry; whether Redis has it. Raises `Fenced`."""
         meta = self._record.meta
         if self.gone is not None and self.decided is None:
             self.decided = Outcome.CALLER_HUNG_UP if self.gone.why == "stop" else Outcome.DROPPED
-        outcome = self.decided or Outcome.FAILED
-        meta.ended_at, meta.outcome = wall(), outcome
+        meta.ended_at, meta.outcome = wall(), self.decided or Outcome.FAILED
         await self._record.save()
+        return self._record.protected
+
+    def log(self) -> None:
+        """The call log gets its last entry."""
+        meta = self._record.meta
         self._log.finalize_call_log(
             self._record.call,
-            outcome,
+            Outcome(meta.outcome),
             meta.ended_at,
             turns=meta.turn,
             interruptions=meta.interruptions,
             tool_calls=meta.tool_runs,
             usage=Usage(meta.prompt_tokens, meta.cached_tokens, meta.completion_tokens),
         )
-        return outcome

@@ -10,7 +10,7 @@ Tells: Call       SpeechPlayed, Cleared, DtmfPressed, CallerGone (after what had
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from engine.actor import Actor, Ref
@@ -46,14 +46,14 @@ LAST_WORDS_LIMIT_S = 30.0  # longest wait for the last words before a hang-up
 VOICE_LIMIT_S = 8.0  # longest silence while a sentence is awaited from synthesis; dead air is at most 10 s
 ECHO_LIMIT_S = 2.0  # marks that are this late after the clock's end of playback will not come
 
+Send = Callable[[Sequence[str]], Awaitable[None]]
+"""Puts text frames on Twilio's socket; waits while it takes nothing."""
+
 
 class MediaActor(Actor):
     """Playback of one stream."""
 
-    def __init__(
-        self, stream_sid: str, send: Callable[[str], Awaitable[None]], lead_ms: float, call: Ref, stream: Ref
-    ) -> None:
-        """`send` puts one text frame on Twilio's socket."""
+    def __init__(self, stream_sid: str, send: Send, lead_ms: float, call: Ref, stream: Ref) -> None:
         super().__init__()
         self._stream_sid = stream_sid
         self._send = send
@@ -151,12 +151,13 @@ class MediaActor(Actor):
     # --- playing
 
     def _play(self) -> None:
-        self._carry_out(self._playback.due(now()))
-        next_s = self._playback.next_s(now())
+        at = now()
+        self._carry_out(self._playback.due(at))
+        next_s = self._playback.next_s(at)
         if self._due is None and next_s is not None:
-            self._due = self.after(next_s - now(), Tick("due"))
-        self._look_after_marks()
-        self._look_after_voice()
+            self._due = self.after(next_s - at, Tick("due"))
+        self._look_after_marks(at)
+        self._look_after_voice(at)
         if self._goodbye is not None and self._last_words_played():
             self._goodbye = None
             self._stream.tell(PlayedOut())
@@ -164,18 +165,18 @@ class MediaActor(Actor):
     def _last_words_played(self) -> bool:
         return self._playback.idle or now() >= self._goodbye_until_s
 
-    def _look_after_marks(self) -> None:
+    def _look_after_marks(self, at: float) -> None:
         """A mark that never comes back must not leave the agent speaking for ever."""
         if self._playback.idle or not self._playback.all_sent:
             return
-        self._carry_out(self._playback.assume_played(now(), ECHO_LIMIT_S))
+        self._carry_out(self._playback.assume_played(at, ECHO_LIMIT_S))
         if not self._playback.idle and self._echo is None:
             late_s = self._playback.unconfirmed_until_s() + ECHO_LIMIT_S
-            self._echo = self.after(max(0.001, late_s - now()), Tick("echo"))
+            self._echo = self.after(max(0.001, late_s - at), Tick("echo"))
 
-    def _look_after_voice(self) -> None:
+    def _look_after_voice(self, at: float) -> None:
         """A sentence of which nothing comes must not leave the caller in silence."""
-        if not self._playback.starved(now()):
+        if not self._playback.starved(at):
             self.cancel(self._starving)
             self._starving = None
         elif self._starving is None:
@@ -218,6 +219,8 @@ class MediaActor(Actor):
 
     async def _write(self) -> None:
         while True:
-            text = await self._outbox.get()
+            texts = [await self._outbox.get()]
+            while not self._outbox.empty():  # a sentence's first chunks, and its last with its mark
+                texts.append(self._outbox.get_nowait())
             async with asyncio.timeout(SEND_LIMIT_S):
-                await self._send(text)
+                await self._send(texts)

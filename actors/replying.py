@@ -16,7 +16,7 @@ from engine.actor import Ref
 from engine.calllog import CallLog
 from engine.callrows import Outcome
 from engine.clock import wall
-from engine.history import GO_ON, NOT_THE_MODEL, Called, ReplyDone, model_messages, unfinished_turn
+from engine.history import GO_ON, NOT_THE_MODEL, Called, ReplyDone, Said, model_messages, unfinished_turn
 from engine.messages import Cancel, ReplyEnded, ReplyFailed, Respond, ToolCall, Usage
 from engine.record import CallRecord
 from engine.telemetry import count
@@ -163,12 +163,13 @@ class Replying:
             await self._failed(reply, over.why)
             return
         reply.ended = True
+        whole = self._said_anything(reply) or self._may_have_been_whole(reply)
         record.meta.model = over.model or record.meta.model
         record.add(ReplyDone(reply.turn, over.request, over.usage))
         await record.save()
         if self._runs.busy:
             return
-        if self._said_anything(reply) or self._ending.decided:
+        if whole or self._ending.decided:
             self._reply = None
         else:
             await self._failed(reply, "the model said nothing")
@@ -192,6 +193,14 @@ class Replying:
         """Whether its present request did."""
         return any(said.request == reply.request for said in self._record.sentences(reply.turn))
 
+    def _may_have_been_whole(self, reply: _Reply) -> bool:
+        """Whether it goes on after words of a predecessor's that may have been all: it died before it knew."""
+        if not reply.go_on:
+            return False
+        of_turn = (item for item in reversed(self._record.items) if item.turn == reply.turn)
+        last = next(i for i in of_turn if not (isinstance(i, Said) and i.request == NOT_THE_MODEL))
+        return isinstance(last, Said)
+
     # --- tools
 
     async def tool_calls(self, request: int, calls: tuple[ToolCall, ...]) -> None:
@@ -203,19 +212,20 @@ class Replying:
             await self._failed(reply, "it called tools although none were offered")
             return
         self._record.add(Called(reply.turn, request, calls))
-        await self._record.save()
+        verb = self._runs.verb(calls)
+        if verb is None:
+            await self._record.save()
         plan = self._runs.plan(calls, reply.turn)
         for call, why in plan.refused:
             self._record.add(returned(reply.turn, call, why))
-        if plan.verb is not None:
-            self._record.add(returned(reply.turn, plan.verb))
+        if verb is not None:
+            await self._end_call(reply, verb)
+            return
         if plan.refused:
             await self._record.save()
         for call in plan.run:
             self._runs.start(call, reply.turn)
-        if plan.verb is not None:
-            await self._end_call(reply, plan.verb)
-        elif not plan.run:
+        if not plan.run:
             reply.may_call = False  # it was told why: now it has to answer
             await self._ask_again(reply)
 
@@ -230,8 +240,12 @@ class Replying:
             self.ask()
 
     async def _end_call(self, reply: _Reply, verb: ToolCall) -> None:
+        """In the one write in which the verb gets into the session, so does what follows from it."""
         transfers = verb.name == TRANSFER_CALL
+        outcome = Outcome.TRANSFERRED if transfers else Outcome.COMPLETED
+        self._record.add(returned(reply.turn, verb))
+        self._ending.intend(outcome)
         if not any(True for _ in self._record.sentences(reply.turn)):
             words = phrases.TRANSFERRING if transfers else phrases.GOODBYE
             await self._speaking.say(reply.turn, [words], reply.request)
-        await self._ending.decide(Outcome.TRANSFERRED if transfers else Outcome.COMPLETED)
+        await self._ending.decide(outcome)

@@ -1,6 +1,6 @@
 """StreamActor: one Twilio socket. Keeps Media, Stt and Tts alive while a CallActor is found, lost and replaced.
 
-Told:  by ingress  CallerAudio goes straight to `audio`; MarkEchoed, DtmfPressed, CallerGone
+Told:  by ingress  CallerAudio goes straight to `audio`; MarkEchoed, DtmfPressed, CallerGone, Drained
        by Call     Attach, CallEnded, Down (its host tells of its failure)
        by Media    MediaHeld, PlayedOut, Down        by Stt  SttHeld        by Tts  TtsHeld
        by link     its end
@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from actors.media import MediaActor
+from actors.media import MediaActor, Send
 from actors.stt import SttActor
 from actors.tts import TtsActor
 from engine import phrases
@@ -29,7 +29,9 @@ from engine.messages import (
     CallEnded,
     CallerGone,
     CallInfo,
+    Clear,
     Down,
+    Drained,
     DtmfPressed,
     HangUp,
     MarkEchoed,
@@ -40,6 +42,7 @@ from engine.messages import (
     Start,
     SttHeld,
     Tick,
+    Transfer,
     TtsHeld,
 )
 from engine.session import SessionAway, Whereabouts
@@ -51,6 +54,10 @@ log = logging.getLogger("actors.stream")
 
 TRIES = 3  # CallActors that may fail in a row
 STEADY_S = 10.0  # one that has run the call for this long has not failed, whatever ends it
+HOST_STEADY_S = 2.0  # the same for one that was lost with its host, which is seldom the call's doing
+HOSTS_LIMIT = (
+    12  # that one stream may lose in all: a call that ends its hosts, slowly, ends those of others too
+)
 ATTACH_LIMIT_S = 5.0  # from losing one, or the stream's start, to an Attached
 CLOSE_LIMIT_S = 2.0
 GIVE_UP_TURN = 1_000_000  # the last sentence's turn: past any of the conversation's
@@ -80,7 +87,7 @@ class Placer(Protocol):
 class StreamPorts:
     """Whom a StreamActor knows."""
 
-    send: Callable[[str], Awaitable[None]]
+    send: Send
     close: Callable[[], Awaitable[None]]
     gave_up: Callable[[str, bool], Awaitable[None]]  # the call, and whether the caller was told why
     moved: Callable[[Whereabouts], Awaitable[None]]
@@ -145,6 +152,9 @@ class StreamActor(Actor):
         self._held: dict[type, Any] = {}
         self._gone: CallerGone | None = None
         self._given_up = False
+        self._hosts_lost = 0
+        self._saying_goodbye = False  # what is being said are the call's last words
+        self._drained = False
         self._searches = 0
         self._state = ""
         self._moved = asyncio.Event()
@@ -174,17 +184,21 @@ class StreamActor(Actor):
                 self._join()
             case CallerGone():
                 self._caller_gone(message)
+            case Drained():
+                self._drained = True
+                self._end_if_drained()
             case PlayedOut():
                 self.work(self._close(), "close")
             case CallEnded():
                 self._call_ended()
             case _Lost(attempt, why):
                 if attempt == self._attempt:
-                    self._lost(why)
+                    self._hosts_lost += 1
+                    self._lost(why, HOST_STEADY_S)
             case Down("call" | "place", why):
                 self._lost(why)
             case Tick("attached?"):
-                if not self._attached and message.n == self._searches:
+                if not self._attached and not self._given_up and message.n == self._searches:
                     self._give_up(f"no CallActor within {ATTACH_LIMIT_S:g} s")
             case Tick("over"):
                 self.stop()
@@ -237,7 +251,10 @@ class StreamActor(Actor):
     def _told_by_call(self, to: str, message: Any) -> None:
         """A CallActor's message, from the link."""
         if to == "media":
+            if isinstance(message, HangUp | Transfer | Clear):
+                self._saying_goodbye = not isinstance(message, Clear)
             self._media.tell(message)
+            self._end_if_drained()
         elif to == "stt":
             self._stt.tell(message)
         else:
@@ -278,23 +295,28 @@ class StreamActor(Actor):
         if self._gone is not None:
             self._media.tell(self._gone)
 
-    def _lost(self, why: str) -> None:
+    def _lost(self, why: str, steady_s: float = STEADY_S) -> None:
         count("call_actors_lost")
         self._switch.off()
         self._leave()
         was_attached, self._attached = self._attached, False
-        steady = was_attached and now() - self._attached_s >= STEADY_S
-        self._failed = 1 if steady else self._failed + 1
+        steady = was_attached and now() - self._attached_s >= steady_s
+        self._failed = 0 if steady else self._failed + 1
         if self._gone is not None:
             self.stop()
         elif self._given_up:
             return
-        elif self._failed >= TRIES:
+        elif self._failed >= TRIES or self._hosts_lost >= HOSTS_LIMIT:
             self._give_up(why)
         elif was_attached:
             self._search()
         else:
             self._try()
+
+    def _end_if_drained(self) -> None:
+        """At the end of the drain time; a call that has said goodbye, or is being put through, ends by itself."""
+        if self._drained and self._gone is None and not self._given_up and not self._saying_goodbye:
+            self._give_up("the app is being stopped")
 
     def _give_up(self, why: str) -> None:
         """Nobody can run this call: one sentence, then `stream-ended` answers with the fallback."""
@@ -307,7 +329,9 @@ class StreamActor(Actor):
         self._epoch += 1
         self.work(self._note_giving_up(), "gave up")
         self._media.tell(Adopt(self._epoch, 1, 0))
-        self._media.tell(Speak(self._epoch, GIVE_UP_TURN, 0, phrases.UNAVAILABLE))
+        dials = bool(self._settings.fallback_number)
+        sentence = phrases.UNAVAILABLE_DIALLING if dials else phrases.UNAVAILABLE
+        self._media.tell(Speak(self._epoch, GIVE_UP_TURN, 0, sentence))
         self._media.tell(HangUp())
 
     async def _note_giving_up(self) -> None:

@@ -13,6 +13,7 @@ from engine.messages import CallInfo, ToolCall, ToolRequest, ToolResult
 from engine.record import CallRecord
 from engine.tools import END_CALL, TRANSFER_CALL, ToolSpec
 
+VERBS = (END_CALL, TRANSFER_CALL)
 TOO_MANY = "too many tools in one turn: answer with what is known"
 ALONE = "run alone: ask for it again when the other tools have answered"
 TOO_LATE = "the call went on instead"
@@ -21,11 +22,10 @@ UNPROTECTED = "nothing can be changed at the moment: say so, and offer to take i
 
 @dataclass
 class Plan:
-    """What is to become of one reply's calls: each is run, refused (and why), or a verb of the engine's."""
+    """What is to become of one reply's calls, but for its verb: each is run, or refused (and why)."""
 
     run: list[ToolCall] = field(default_factory=list)
     refused: list[tuple[ToolCall, str]] = field(default_factory=list)
-    verb: ToolCall | None = None
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,15 @@ class ToolRuns:
         """Whether a tool is running."""
         return bool(self._running)
 
+    def verb(self, calls: tuple[ToolCall, ...]) -> ToolCall | None:
+        """The call that ends the conversation, if the reply asks for no tool beside it."""
+        return calls[0] if calls and all(call.name in VERBS for call in calls) else None
+
     def plan(self, calls: tuple[ToolCall, ...], turn: int) -> Plan:
         """Sorts a reply's calls, which are in the record. Changes need a session that holds them: without, nothing is
         promised."""
         plan = Plan()
-        verbs = [call for call in calls if call.name in (END_CALL, TRANSFER_CALL)]
+        verbs = [call for call in calls if call.name in VERBS]
         others = [call for call in calls if call not in verbs]
         so_far = sum(len(i.calls) for i in self._record.items if isinstance(i, Called) and i.turn == turn)
         before = so_far - len(calls)
@@ -77,9 +81,8 @@ class ToolRuns:
                 plan.refused.append((call, UNPROTECTED))
             else:
                 plan.run.append(call)
-        if verbs and not others:
-            plan.verb = verbs.pop(0)
-        plan.refused += [(call, ALONE) for call in verbs]
+        verb = self.verb(calls)
+        plan.refused += [(call, ALONE) for call in verbs if call is not verb]
         return plan
 
     def start(self, call: ToolCall, turn: int) -> None:
@@ -96,7 +99,7 @@ class ToolRuns:
     def resume(self) -> None:
         """Runs what a predecessor was asked for and has no result of; an end that it did not decide on is refused."""
         for turn, call in unanswered(self._record.items):
-            if call.name in (END_CALL, TRANSFER_CALL):
+            if call.name in VERBS:
                 self._record.add(returned(turn, call, TOO_LATE))
             else:
                 self.start(call, turn)

@@ -24,13 +24,14 @@ from bench.vendors import BenchModel, BenchSpeech
 from local.serving import bound, serving_on
 from simulators.vendors import CarServer
 
+WINDOW_S = 40.0  # longer than a call, so that as many begin in it and are interrupted as should
 LAST = ROOT / ".trunkline" / "bench"
 
 
 async def measure(options: argparse.Namespace, console: Console) -> list[Run]:
     """All targets, one after the other."""
     runs: list[Run] = []
-    async with _listening(lambda text: console.print(text, highlight=False)) as bench:
+    async with listening(lambda text: console.print(text, highlight=False)) as bench:
         for name in options.targets:
             gc.collect()
             gc.freeze()  # what is here stays: no need to look through it while callers wait
@@ -51,7 +52,8 @@ def _plan(name: str, options: argparse.Namespace) -> Plan:
 
 
 @contextlib.asynccontextmanager
-async def _listening(say: Callable[[str], None]) -> AsyncIterator[Bench]:
+async def listening(say: Callable[[str], None]) -> AsyncIterator[Bench]:
+    """Vendors that listen."""
     speech, model = BenchSpeech(), BenchModel()
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(bound()) for _ in range(3)]
@@ -95,7 +97,7 @@ def main() -> None:
         "--calls", type=_numbers, default=[1, 10, 25, 50], help="calls at once, stage by stage"
     )
     parser.add_argument("--targets", nargs="+", choices=NAMES, default=list(NAMES[:4]))
-    parser.add_argument("--window-s", type=float, default=30.0, help="in which each stage is measured")
+    parser.add_argument("--window-s", type=float, default=WINDOW_S, help="in which each stage is measured")
     parser.add_argument("--idle-s", type=float, default=10.0)
     parser.add_argument("--climb", action="store_true", help="also as many calls as hold")
     parser.add_argument("--write", action="store_true", help="keep it in bench/results and bench/README.md")

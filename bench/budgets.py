@@ -17,6 +17,8 @@ LEG_BUDGETS = {
 TURN_AT_25 = (15.0, 40.0)
 CLEAR_AT_25 = {"split": 8.0, "packed": 3.0}
 SLOPE_MS = {"split": 9.0, "packed": 6.0}
+FEW = 10
+"""Of what is seen less often, nothing is said."""
 IDLE_PERCENT, MB_A_CALL = 15.0, 1.5
 
 
@@ -28,12 +30,15 @@ class Verdict:
     unit: str
     value: float | None
     budget: float
+    count: int | None = None  # of what was seen; None where the value is no percentile
 
     @property
     def word(self) -> str:
         """ok, missed, or not measured."""
         if self.value is None:
             return "not measured"
+        if self.count is not None and self.count < FEW:
+            return f"{self.count} seen, too few"
         return "ok" if self.value <= self.budget else "missed"
 
 
@@ -57,11 +62,13 @@ def _delays(target: Target) -> Iterator[Verdict]:
         yield from _both(ten, leg, f"{leg}, 10 calls", p50, p99)
     yield from _both(many, "added to a turn", "added to a turn, 25 calls", *TURN_AT_25)
     if target.name in CLEAR_AT_25:
-        clear = None if many is None else many.legs["interim to clear"].p50
-        yield Verdict("interim to clear, 25 calls, p50", "ms", clear, CLEAR_AT_25[target.name])
+        clear = None if many is None else many.legs["interim to clear"]
+        p50, count = (None, None) if clear is None else (clear.p50, clear.count)
+        yield Verdict("interim to clear, 25 calls, p50", "ms", p50, CLEAR_AT_25[target.name], count)
 
 
 def _both(stage: Stage | None, leg: str, what: str, p50: float, p99: float) -> Iterator[Verdict]:
     spread = None if stage is None else stage.legs[leg]
-    yield Verdict(f"{what}, p50", "ms", None if spread is None else spread.p50, p50)
-    yield Verdict(f"{what}, p99", "ms", None if spread is None else spread.p99, p99)
+    count = None if spread is None else spread.count
+    yield Verdict(f"{what}, p50", "ms", None if spread is None else spread.p50, p50, count)
+    yield Verdict(f"{what}, p99", "ms", None if spread is None else spread.p99, p99, count)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from bench.climb import climb, steps_from
 from bench.load import Load, Window
 from bench.results import Climb, Stage, Target, spread_of
@@ -55,14 +57,21 @@ class Bench:
             _, cores, mb = await _metered(target, asyncio.sleep(plan.idle_s))
             stages, shared = await self._stages(target, name, plan)
         found = Target(name, version, APART, [Stage(0, cores, mb), *stages], shared)
+        if plan.climbs and shared is None:
+            async with self._started(name) as target:
+                found = msgspec.structs.replace(
+                    found, shared=await self._all_cores(target, name, found, plan)
+                )
+        shared = found.shared
         if shared is None or (os.cpu_count() or 1) < 2:
             return found
         async with self._started(name) as target:
-            one_core = await self._one_core(target, name, found, plan)
-        return Target(name, version, APART, found.stages, shared, one_core)
+            return msgspec.structs.replace(found, one_core=await self._one_core(target, name, found, plan))
 
     async def _stages(self, target: Running, name: str, plan: Plan) -> tuple[list[Stage], Climb | None]:
-        """Calls are only ever added, so that no time is lost with ending them."""
+        """Calls are only ever added, so that no time is lost with ending them; so the climb goes on from the last
+        stage, if that was clean. Else there is none yet.
+        """
         met: list[tuple[int, Window, dict[str, float], dict[str, float]]] = []
         highest = None
         async with self._load(target, plan) as load:
@@ -70,16 +79,26 @@ class Bench:
                 self.say(f"{name}: {calls} calls at once ...")
                 await load.grow(calls)
                 met.append((calls, *await _metered(target, load.watch(plan.window_s))))
-            if plan.climbs:
+            first = plan.calls[-1]
+            if plan.climbs and Target(name, "", [], [_stage(load, *one) for one in met]).most_clean == first:
                 self.say(f"{name}: as many calls as hold ...")
-                first = plan.calls[-1]
                 highest = await climb(load, steps_from(first, max(1, first // 5)), CLIMB_WINDOW_S)
             await load.finish()
             return [_stage(load, *one) for one in met], highest
 
+    async def _all_cores(self, target: Running, name: str, found: Target, plan: Plan) -> Climb:
+        """From the last stage that was clean, to where the next one was not."""
+        first = max(1, found.most_clean)
+        by = max(1, (min(calls for calls in plan.calls if calls > found.most_clean) - first) // 5)
+        self.say(f"{name}: as many calls as hold, from {first} by {by} ...")
+        async with self._load(target, plan) as load:
+            return await _climb_warm(load, first, by)
+
     async def _one_core(self, target: Running, name: str, found: Target, plan: Plan) -> Climb:
         """All processes of the target on one core, Postgres and Valkey too; callers and vendors on another."""
         guess = found.calls_of_a_core or 20
+        if found.shared is not None and found.shared.held:
+            guess = min(guess, 2 * found.shared.held)
         first, by = max(2, guess // 2), max(1, guess // 14)
         threads = pin(target.mark, TARGET_CPU)
         self.say(
@@ -87,7 +106,7 @@ class Bench:
         )
         with pinned_here(OWN_CPU):
             async with self._load(target, plan) as load:
-                return await climb(load, steps_from(first, by), CLIMB_WINDOW_S)
+                return await _climb_warm(load, first, by)
 
     @contextlib.asynccontextmanager
     async def _started(self, name: str) -> AsyncIterator[Running]:
@@ -114,6 +133,13 @@ class Bench:
             yield load
 
 
+async def _climb_warm(load: Load, first: int, by: int) -> Climb:
+    """A target that was just started has had a first call, which may load what others find, before it is judged."""
+    await load.grow(1)
+    await load.watch(CLIMB_WINDOW_S)
+    return await climb(load, steps_from(first, by), CLIMB_WINDOW_S)
+
+
 async def _metered(target: Running, work: Awaitable[T]) -> tuple[T, dict[str, float], dict[str, float]]:
     """What the work returned, the cores that the target's roles used meanwhile, and their memory afterwards."""
     before = await asyncio.to_thread(usage_of, target.mark)
@@ -136,4 +162,5 @@ def _stage(load: Load, calls: int, window: Window, cores: dict[str, float], mb: 
         [*seen.gaps[:5], *seen.wrong[:5]],
         round(seen.own_core, 3),
         spread_of(seen.own_lag_ms),
+        round(window.ended - window.began, 1),
     )

@@ -21,6 +21,7 @@ def main() -> None:
             "url": app.url,
             "database_url": app.settings.database_url,
             "redis_url": app.settings.redis_url,
+            "run_dir": str(app.run_dir),
         }
         print(json.dumps(ready), flush=True)
         sys.stdin.read()

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.budgets import verdicts
+from bench.budgets import FEW, verdicts
 from bench.call import LEGS
 from bench.plot import Series, chart
 from bench.results import SLOPE_FROM, Climb, Run, Spread, Stage, Target, load, store
@@ -94,11 +94,19 @@ def budget_sheets(targets: Sequence[Target]) -> list[Sheet]:
 
 def delay_sheet(targets: Sequence[Target]) -> Sheet:
     """A line for each target and number of calls: what callers waited for."""
-    head = ("added, ms: p50 / p95 / p99", "calls at once", "gaps heard", "calls gone wrong", *LEGS)
+    head = (
+        "added, ms: p50 / p95 / p99",
+        "calls at once",
+        "watched, s",
+        "gaps heard",
+        "calls gone wrong",
+        *LEGS,
+    )
     rows = [
         [
             target.name,
             str(stage.calls),
+            f"{stage.window_s:.0f}",
             str(stage.gaps),
             str(stage.wrong),
             *(_spread(stage.legs[leg]) for leg in LEGS),
@@ -142,13 +150,17 @@ def _held(climb: Climb | None) -> str:
 
 
 def _ends(spread: Spread) -> str:
-    return f"{_figure(spread.p50)} / {_figure(spread.p99)}" if spread.count else ""
+    return f"{_figure(spread.p50)} / {_figure(spread.p99)}{_few(spread)}" if spread.count else ""
 
 
 def _spread(spread: Spread) -> str:
-    return (
-        " / ".join(_figure(value) for value in (spread.p50, spread.p95, spread.p99)) if spread.count else ""
-    )
+    if not spread.count:
+        return ""
+    return " / ".join(_figure(value) for value in (spread.p50, spread.p95, spread.p99)) + _few(spread)
+
+
+def _few(spread: Spread) -> str:
+    return f" (of {spread.count})" if spread.count < FEW else ""
 
 
 def show(console: Console, targets: Sequence[Target]) -> None:

@@ -1,5 +1,6 @@
 """What a run found, as it is kept in `bench/results/`, a file for each target."""
 
+import itertools
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +10,9 @@ import msgspec
 NAMES = ("floor", "split", "packed", "host-per-call", "pipecat")
 """Of targets: the bare relay, the engine in its placements, a peer."""
 SLOPE_FROM, SLOPE_TO = 10, 50  # calls; below ten, what a node does anyway hides the cost of one more
+
+FRAME_P99_MS = 100.0
+"""From a caller's mouth to the recogniser; who takes longer can't keep up."""
 
 Number = float | None
 """None where there was nothing to measure."""
@@ -53,6 +57,13 @@ class Stage(msgspec.Struct, frozen=True):
     examples: list[str] = []
     own_core: float = 0.0
     own_lag: Spread = Spread(None, None, None, 0)
+    window_s: float = 0.0
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether callers' frames arrived, and in time."""
+        frames = self.legs.get("frame to recogniser")
+        return frames is None or (frames.p99 is not None and frames.p99 <= FRAME_P99_MS)
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -80,6 +91,8 @@ class Climb(msgspec.Struct, frozen=True):
     def at_least(self) -> str:
         """`held` in words: the target may hold more than was tried."""
         last = self.steps[-1] if self.steps else None
+        if last is not None and not self.held:
+            return f"fewer than {self.steps[0].calls}"
         more = self.own_fault or (last is not None and not last.broken)
         return f"at least {self.held}" if more else str(self.held)
 
@@ -106,10 +119,21 @@ class Target(msgspec.Struct, frozen=True):
         """The stage with so many calls."""
         return next((stage for stage in self.stages if stage.calls == calls), None)
 
+    def _most(self) -> Stage | None:
+        """Where the slope ends: who can't keep up costs no more, however many calls come."""
+        kept_up = [one for one in self.stages if SLOPE_FROM < one.calls <= SLOPE_TO and one.keeps_up]
+        return kept_up[-1] if kept_up else None
+
+    @property
+    def most_clean(self) -> int:
+        """The most calls of a stage after which, as in all before it, nothing was to be complained of."""
+        clean = itertools.takewhile(lambda one: one.keeps_up and not one.gaps and not one.wrong, self.stages)
+        return max((one.calls for one in clean), default=0)
+
     @property
     def slope_ms(self) -> float | None:
         """CPU of one more call: milliseconds for each second of it."""
-        few, many = self.stage(SLOPE_FROM), self.stage(SLOPE_TO)
+        few, many = self.stage(SLOPE_FROM), self._most()
         if few is None or many is None:
             return None
         return 1000 * (self.core(many) - self.core(few)) / (many.calls - few.calls)
@@ -117,7 +141,7 @@ class Target(msgspec.Struct, frozen=True):
     @property
     def mb_a_call(self) -> float | None:
         """PSS of one more call."""
-        few, many = self.stage(SLOPE_FROM), self.stage(SLOPE_TO)
+        few, many = self.stage(SLOPE_FROM), self._most()
         return (
             None if few is None or many is None else (self.mb(many) - self.mb(few)) / (many.calls - few.calls)
         )

@@ -46,8 +46,8 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(name: str, vendors: Vendors, port: int, directory: Path) -> Iterator[Running]:
-    """The target of this name, ready for calls. Raises SystemExit if it does not start."""
+def running(name: str, vendors: Vendors, port: int, directory: Path, **more: Any) -> Iterator[Running]:
+    """The target of this name, ready for calls; `more` are settings. Raises SystemExit if it does not start."""
     url = f"http://127.0.0.1:{port}"
     if name == "floor":
         command = [sys.executable, "-m", "bench.floor", str(port), vendors.speech, vendors.model]
@@ -55,7 +55,7 @@ def running(name: str, vendors: Vendors, port: int, directory: Path) -> Iterator
         bot = ROOT / "bench" / "peers" / "pipecat_bot.py"
         command = [str(PEERS / "bin" / "python"), str(bot), str(port), vendors.speech, vendors.model]
     else:
-        settings = _settings(vendors, port, directory) | ENGINE[name]
+        settings = _settings(vendors, port, directory) | ENGINE[name] | more
         command = [sys.executable, "-m", "bench.node", json.dumps(settings)]
     with _process(command, directory) as (process, mark):
         if name in ENGINE:

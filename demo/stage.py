@@ -10,7 +10,7 @@ from typing import Any
 
 from demo.tap import Tap
 from engine.settings import Settings, load_settings
-from launcher.app import RunningApp, running_app
+from launcher.app import MODEST, RunningApp, running_app
 from launcher.children import ChildProcess
 from launcher.ports import free_ports
 
@@ -54,7 +54,9 @@ def demo_stage(directory: Path) -> Iterator[DemoStage]:
 
             return serve_app.build(final.model_copy(update={"deepgram_base_url": tap.url}))
 
-        yield DemoStage(stack.enter_context(running_app(demo_settings(nhtsa_url), build=build)), tap)
+        yield DemoStage(
+            stack.enter_context(running_app(demo_settings(nhtsa_url), build=build, niceness=MODEST)), tap
+        )
 
 
 @contextlib.contextmanager

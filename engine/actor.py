@@ -70,13 +70,12 @@ class Actor:
 
     def after(self, seconds: float, message: Any) -> asyncio.TimerHandle:
         """Tells this actor `message` in that many seconds, unless the handle is cancelled or the actor ends."""
-        loop = asyncio.get_running_loop()
 
         def ring() -> None:
             self._timers.discard(handle)
             self.tell(message)
 
-        handle = loop.call_later(seconds, ring)
+        handle = self._loop.call_later(seconds, ring)
         self._timers.add(handle)
         return handle
 

@@ -10,7 +10,7 @@ from starlette.types import Message, Receive
 from starlette.websockets import WebSocket
 
 from engine.settings import Settings
-from engine.telemetry import count
+from engine.telemetry import Seldom, count
 from engine.twilio import signature
 
 log = logging.getLogger("engine.door")
@@ -29,6 +29,7 @@ class Door:
         self._token = settings.twilio_auth_token
         self._warned = False
         self._turn = asyncio.Lock()
+        self._seldom = Seldom(log)
         if not self._token:
             log.warning(
                 "TWILIO_AUTH_TOKEN is not set: webhooks and streams are taken unchecked, whoever sends them"
@@ -62,7 +63,9 @@ class Door:
         if signature.webhook_is_signed(self._token, url, form, header, TRIED_AGAIN):
             return form
         count("webhooks_unsigned")
-        log.warning("webhook refused: its signature doesn't match %s; is BASE_URL what Twilio calls?", url)
+        self._seldom.warning(
+            "webhook refused: its signature doesn't match %s; is BASE_URL what Twilio calls?", url
+        )
         return None
 
     async def enter(self) -> None:
@@ -81,7 +84,7 @@ class Door:
         if signature.stream_is_signed(self._token, url, websocket.headers.get(signature.HEADER)):
             return True
         count("streams_unsigned")
-        log.warning("stream's signature doesn't match %s", url)
+        self._seldom.warning("stream's signature doesn't match %s", url)
         return False
 
 

@@ -18,6 +18,7 @@ from ray.exceptions import RayError
 
 from engine.actor import Actor, Ref, spawn
 from engine.gauges import Gauges, gauges
+from engine.heap import set_aside
 from engine.link import Far, Frame, LinkEnd
 from engine.messages import Down, Start
 from engine.wire import Address, Door, NearWire, connect, new_token
@@ -146,7 +147,7 @@ class _Parcel:
 
 def _unpacked(data: bytes) -> OpenRuntime:
     """Unpacking it imports most of what a host needs, opening it the rest. Meanwhile the garbage collector, which would
-    look at all of it again and again for a sixth of a host's start, is at rest; and later it need not look at it."""
+    look at all of it again and again for a sixth of a host's start, is at rest."""
     gc.disable()
     open_runtime: OpenRuntime = cloudpickle.loads(data)
 
@@ -154,7 +155,7 @@ def _unpacked(data: bytes) -> OpenRuntime:
         try:
             return await open_runtime()
         finally:
-            gc.freeze()
+            set_aside()
             gc.enable()
 
     return opened

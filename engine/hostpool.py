@@ -28,6 +28,9 @@ WARM_LEAST = (
 )
 MAKING_MOST = min(4, os.cpu_count() or 2)  # at once; each keeps a core busy for seconds
 MAKE_AGAIN_S = 1.0
+RESUMED_S = (
+    1.0  # in which calls that lost their host have all of the CPU: a start takes a core of what may be two
+)
 EMPTY_LIMIT_S = 30.0  # a host costs a second to make, and its last call may still be writing its end
 CLOSE_ALL_LIMIT_S = 3.0  # of the five that an actor has for its own end
 
@@ -83,7 +86,7 @@ class HostPlacement:
 class HostPool(Actor):
     """The hosts of one ingress replica. An actor only to own their links and timers.
 
-    Told: Down (a host could not be made; it is tried again), Tick (one is to be made), _Empty
+    Told: Down (a host could not be made; it is tried again), Tick (one is to be made, or calls are resumed), _Empty
     """
 
     def __init__(self, start_process: Callable[[], Process], calls_per_host: int, spares: int) -> None:
@@ -95,6 +98,7 @@ class HostPool(Actor):
         self._hosts: list[_Host] = []
         self._making: set[asyncio.Task[None]] = set()
         self._waiting = 0  # calls that are not placed yet
+        self._resuming = 0  # hosts lost just now, whose calls are being led again
         self._changed = asyncio.Event()
 
     async def receive(self, message: Any) -> None:
@@ -104,6 +108,9 @@ class HostPool(Actor):
                 log.error("no CallHost could be made, trying again in %g s: %s", MAKE_AGAIN_S, reason)
                 self.after(MAKE_AGAIN_S, Tick("make"))
             case Tick("make"):
+                self._keep_a_spare()
+            case Tick("resumed"):
+                self._resuming -= 1
                 self._keep_a_spare()
             case _Empty(host):
                 self._give_back(host)
@@ -173,7 +180,7 @@ class HostPool(Actor):
     def _keep_a_spare(self) -> None:
         """Makes one host if there are too few to spare, and as many at once as waiting calls need."""
         self._making = {making for making in self._making if not making.done()}
-        enough = len(self._hosts) >= WARM_LEAST and len(self._empty()) >= self._spares
+        enough = self._resuming > 0 or (len(self._hosts) >= WARM_LEAST and len(self._empty()) >= self._spares)
         room = sum(self._calls_per_host - len(host.lost) for host in self._hosts)
         needed = max(math.ceil((self._waiting - room) / self._calls_per_host), 0 if enough else 1)
         for _ in range(min(needed, MAKING_MOST) - len(self._making)):
@@ -202,6 +209,9 @@ class HostPool(Actor):
         count("hosts_lost")
         log.warning("host %s is lost: %s", host.pid, why)
         streams = list(host.lost.values())
+        if streams:
+            self._resuming += 1
+            self.after(RESUMED_S, Tick("resumed"))
         self._remove(host)
         self.work(_kill(host.process), f"kill host {host.pid}")
         for lost in streams:

@@ -131,9 +131,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def _for_this_machine(handler: Handler) -> Handler:
-    """HAProxy under Serve adds no header that tells of a sender, so one that is there comes from a proxy before it, or
-    from somebody who makes it up.
-    """
+    """HAProxy adds a header that tells of a sender who is not on this machine; so does a proxy before it."""
 
     async def guarded(request: Request) -> Response:
         if any(name == "x-real-ip" or "forwarded" in name for name in request.headers):

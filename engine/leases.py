@@ -1,11 +1,16 @@
 """The slots of one replica's calls, kept while they live.
 
 A slot is leased (see `engine/session.py`): a replica that was killed renews nothing, so its slots are free when their
-leases end, but for those of calls that have gone on elsewhere.
+leases end, but for those of calls that have gone on elsewhere. With each renewal comes the news that the app is being
+stopped, and how long calls may still go on.
+
+Slots are given back here too, one thing after the other: a renewal under way would take the slot again.
 """
 
 from collections.abc import Callable, Collection
 from typing import Any
+
+import msgspec
 
 from engine.actor import Actor
 from engine.messages import Tick
@@ -15,13 +20,27 @@ from engine.telemetry import count
 RENEWALS = 3  # in each lease: one may be late, and one be lost
 
 
-class LeaseActor(Actor):
-    """Renews them, in one write for all that `calls` names. Told: Tick (it is time)."""
+class StreamOver(msgspec.Struct, frozen=True):
+    """This stream of the call is over; `calls` no longer names it."""
 
-    def __init__(self, store: SessionStore, calls: Callable[[], Collection[str]]) -> None:
+    call: str
+    stream: str
+
+
+class LeaseActor(Actor):
+    """Renews them, in one write for all that `calls` names; calls `drained` when none may go on.
+
+    Told: Tick, StreamOver.
+    """
+
+    def __init__(
+        self, store: SessionStore, calls: Callable[[], Collection[str]], drained: Callable[[], None]
+    ) -> None:
         super().__init__()
         self._store = store
         self._calls = calls
+        self._drained = drained
+        self._draining = False
 
     async def started(self) -> None:
         self._later()
@@ -31,15 +50,30 @@ class LeaseActor(Actor):
             case Tick("renew"):
                 await self._renew()
                 self._later()
+            case StreamOver(call, stream):
+                await self._give_back(call, stream)
+            case Tick("drained"):
+                self._draining = False  # a stream that begins later is told with a later renewal
+                self._drained()
 
     def _later(self) -> None:
         self.after(self._store.lease_s / RENEWALS, Tick("renew"))
+
+    async def _give_back(self, call: str, stream: str) -> None:
+        try:
+            await self._store.over(call, stream)
+        except SessionAway:
+            count("live_unmarked")
 
     async def _renew(self) -> None:
         calls = list(self._calls())
         if not calls:
             return
         try:
-            await self._store.renew(calls)
+            left_s = await self._store.renew(calls)
         except SessionAway:
             count("leases_unrenewed")  # when Redis is back, slots that were lost meanwhile are taken again
+            return
+        if left_s is not None and not self._draining:
+            self._draining = True
+            self.after(left_s, Tick("drained"))

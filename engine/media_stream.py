@@ -11,11 +11,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from engine.actor import Actor, Ref, spawn
 from engine.door import Door
-from engine.leases import LeaseActor
-from engine.messages import CallerAudio, CallerGone, CallInfo, DtmfPressed, MarkEchoed, Tick
+from engine.leases import LeaseActor, StreamOver
+from engine.media_socket import Message, hear
+from engine.messages import CallerAudio, CallerGone, CallInfo, Drained, DtmfPressed, MarkEchoed, Tick
 from engine.session import SessionAway, SessionStore, Whereabouts
 from engine.settings import Settings
-from engine.telemetry import bound, count
+from engine.telemetry import Seldom, bound, count
 from engine.twilio.stream import Dtmf, Mark, Media, Start, Stop, StreamReader, StreamRefused
 
 log = logging.getLogger("engine.media_stream")
@@ -56,8 +57,9 @@ class MediaStreams:
         self._make_stream = make_stream
         self._streams: dict[str, Actor] = {}
         self._endings: set[asyncio.Task[None]] = set()
-        self._leases = LeaseActor(store, self._streams.keys)
+        self._leases = LeaseActor(store, self._streams.keys, self._tell_drained)
         self._unknown = 0
+        self._seldom = Seldom(log)
 
     def start(self) -> None:
         """Starts what keeps the calls' slots."""
@@ -69,7 +71,15 @@ class MediaStreams:
             _, late = await asyncio.wait(self._endings, timeout=CLOSE_LIMIT_S)
             for ending in late:
                 ending.cancel()
+        self._leases.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_LIMIT_S):
+                await self._leases.ended()
         await self._leases.kill()
+
+    def _tell_drained(self) -> None:
+        for stream in self._streams.values():
+            stream.tell(Drained())
 
     async def serve(self, websocket: WebSocket) -> None:
         """The call: from Twilio's `connected` to its end."""
@@ -88,7 +98,7 @@ class MediaStreams:
                     info = await self._redeem(start)
         except (StreamRefused, TimeoutError, WebSocketDisconnect, SessionAway) as error:
             count("streams_refused")
-            log.warning("stream refused: %s", error or "no start in time")
+            self._seldom.warning("stream refused: %s", error or "no start in time")
             await _close(websocket, CLOSE_POLICY)
             return
         with bound(info.call):
@@ -145,7 +155,7 @@ class MediaStreams:
         finally:
             if self._streams.get(call) is stream:
                 del self._streams[call]
-            await self._mark_over(call, stream_sid)
+            self._leases.tell(StreamOver(call, stream_sid))
 
     async def _mark_live(self, call: str, stream: str) -> None:
         try:
@@ -154,18 +164,18 @@ class MediaStreams:
         except SessionAway:
             count("live_unmarked")
 
-    async def _mark_over(self, call: str, stream: str) -> None:
-        try:
-            await self._store.over(call, stream)
-        except SessionAway:
-            count("live_unmarked")
-
 
 async def _read_start(websocket: WebSocket, reader: StreamReader) -> Start:
-    while True:
-        event = reader.receive(await _read(websocket))
+    found: list[Start] = []
+
+    def take(message: Message) -> bool:
+        event = reader.receive(message)
         if isinstance(event, Start):
-            return event
+            found.append(event)
+        return bool(found)
+
+    await hear(websocket, take)
+    return found[0]
 
 
 async def _relay(websocket: WebSocket, reader: StreamReader, stream: StreamRef) -> str:
@@ -176,18 +186,21 @@ async def _relay(websocket: WebSocket, reader: StreamReader, stream: StreamRef) 
     try:
         async with asyncio.timeout(None) as quiet:
             silence = _Silence(quiet)
+
+            def take(message: Message) -> bool:
+                event = reader.receive(message)
+                silence.broken = True
+                if isinstance(event, Media):
+                    stream.audio.tell(CallerAudio(event.payload))
+                elif isinstance(event, Mark):
+                    stream.tell(MarkEchoed(event.name))
+                elif isinstance(event, Dtmf):
+                    stream.tell(DtmfPressed(0, event.digit))
+                return isinstance(event, Stop)
+
             try:
-                while True:
-                    event = reader.receive(await _read(websocket))
-                    silence.broken = True
-                    if isinstance(event, Media):
-                        stream.audio.tell(CallerAudio(event.payload))
-                    elif isinstance(event, Mark):
-                        stream.tell(MarkEchoed(event.name))
-                    elif isinstance(event, Dtmf):
-                        stream.tell(DtmfPressed(0, event.digit))
-                    elif isinstance(event, Stop):
-                        return "stop"
+                await hear(websocket, take)
+                return "stop"
             finally:
                 silence.over()
     except WebSocketDisconnect:
@@ -225,14 +238,6 @@ class _Silence:
     def over(self) -> None:
         """No wait any more."""
         self._timer.cancel()
-
-
-async def _read(websocket: WebSocket) -> str | bytes:
-    """The next message. Raises WebSocketDisconnect."""
-    message = await websocket.receive()
-    if message["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(message.get("code", 1006))
-    return message.get("text") or message.get("bytes") or b""
 
 
 async def _close(websocket: WebSocket, code: int) -> None:

@@ -411,6 +411,10 @@ class ToolResult(Message, frozen=True):
 # ---------------------------------------------------------------- runtime
 
 
+class Drained(Message, frozen=True):
+    """The app is being stopped, and its calls have had their time to end."""
+
+
 class Tick(Message, frozen=True):
     """A timer of one's own went off."""
 

@@ -9,4 +9,7 @@ TOO_LONG = "I'm sorry, this call has reached its time limit. Please call again. 
 GOODBYE = "Goodbye."
 TRANSFERRING = "I'll put you through now."
 UNAVAILABLE = "Sorry, we can't go on with this call right now. Please call again in a few minutes. Goodbye."
+UNAVAILABLE_DIALLING = (
+    "Sorry, we can't go on with this call right now, so I'm putting you through to someone else."
+)
 KEYS_PRESSED = "[The caller pressed {keys} on the keypad.]"

@@ -2,13 +2,13 @@
 
 Each send on a socket costs a system call and a wake-up at the other end, fifty times a second and call, and for most of
 a call the caller listens. Deepgram asks for 20 to 250 ms of audio at once (github.com/orgs/deepgram/discussions/224),
-so frames of a long quiet go five at a time. What may be speech goes at once, with all before it, and so does the
+so frames of a long quiet go ten at a time. What may be speech goes at once, with all before it, and so does the
 silence after it, from which Deepgram tells that an utterance is over.
 """
 
 from engine import audio
 
-HOLD_BYTES = audio.bytes_of(100)
+HOLD_BYTES = audio.bytes_of(200)
 AFTER_SPEECH_MS = 200  # beyond the silence that ends a turn
 _LOUD = 300  # of 32,124, 40 dB below full scale: speech peaks above it, a telephone line's noise does not
 _QUIET_CODES = bytes(code for code, sample in enumerate(audio.decode_table()) if abs(sample) < _LOUD)

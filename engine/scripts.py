@@ -41,6 +41,7 @@ TOKEN = _NOW + _GIVE_TOKEN
 RING = (
     _NOW
     + """
+if redis.call('EXISTS', KEYS[4]) == 1 then return 'gone' end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
   if redis.call('EXISTS', KEYS[3]) == 1 then return 'draining' end
@@ -56,18 +57,21 @@ LIVE = (
     + """
 redis.call('ZADD', KEYS[1], now + ARGV[4], ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[5])
-redis.call('HDEL', KEYS[2], 'token')
+redis.call('HDEL', KEYS[2], 'token', 'asked')
 redis.call('HSET', KEYS[2], 'where_stream', ARGV[2], 'where', ARGV[3])
 redis.call('EXPIRE', KEYS[2], ARGV[5])
 """
 )
 
-# Not shortened: the call may have a newer token, whose stream is to come.
+# Not shortened: the call may have a newer token, whose stream is to come. Tells how long the calls may still go on, if
+# the app is being stopped.
 RENEW = (
     _NOW
     + """
 for n = 3, #ARGV do redis.call('ZADD', KEYS[1], 'GT', now + ARGV[1], ARGV[n]) end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
+local drained_at = redis.call('GET', KEYS[2])
+return drained_at and tostring(math.max(0, drained_at - now))
 """
 )
 
@@ -88,6 +92,9 @@ end
 """
 )
 
+# The call has ended, perhaps while `incoming` is answered: it may be told before the slot is taken.
+HUNG_UP = "redis.call('SET', KEYS[3], 1, 'EX', ARGV[4])\n" + NOT_COMING
+
 # A webhook that is sent again tells of a break that has been counted.
 BROKE = """
 local times = tonumber(redis.call('HGET', KEYS[1], 'broken_times') or '0')
@@ -103,9 +110,41 @@ if redis.call('HGET', KEYS[1], 'where_stream') ~= ARGV[1] then return end
 redis.call('HSET', KEYS[1], 'where', ARGV[2])
 """
 
-OVER = """
+OVER = (
+    _NOW
+    + """
 local stream = redis.call('HGET', KEYS[2], 'where_stream')
 if stream and stream ~= ARGV[1] then return end
 redis.call('HDEL', KEYS[2], 'where', 'where_stream')
+if redis.call('HEXISTS', KEYS[2], 'asked') == 0 then
+  redis.call('ZADD', KEYS[3], now + ARGV[3], ARGV[2])
+  redis.call('EXPIRE', KEYS[3], ARGV[3])
+end
 if redis.call('HEXISTS', KEYS[2], 'token') == 0 then redis.call('ZREM', KEYS[1], ARGV[2]) end
 """
+)
+
+# Twilio asks when the socket is closed, perhaps before the stream is over.
+ASKED = """
+redis.call('ZREM', KEYS[1], ARGV[1])
+if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('HSET', KEYS[2], 'asked', 1) end
+"""
+
+# The app is being stopped: no call is taken any more, and those that run end by then.
+DRAIN = (
+    _NOW
+    + """
+redis.call('SET', KEYS[1], now + ARGV[1], 'EX', ARGV[2])
+"""
+)
+
+# The calls that the app is still needed for: those with a slot, and those of which Twilio has a question.
+UNDER_WAY = (
+    _NOW
+    + """
+return {
+  redis.call('ZRANGE', KEYS[1], now, '+inf', 'BYSCORE'),
+  redis.call('ZRANGE', KEYS[2], now, '+inf', 'BYSCORE'),
+}
+"""
+)

@@ -12,23 +12,29 @@ goes on unprotected, and what was not written goes with the next write. Values a
     broken_at      wall time at which the stream ended without `next`, and broken_times: how often
     token          the one-time token of its next stream, the last that was made, until that stream begins
     where          Whereabouts of a live call, and where_stream: the stream that they are of
+    asked          Twilio has asked what comes after that stream
 
 Beside them, `calls:slots`: the calls that count against the capacity, by the time at which each one's lease ends. A
 call takes its slot when it rings, leased until its token is too old; the replica that has its stream renews it, and
 gives it back. So a killed replica's slots free themselves, and a call that goes on elsewhere still has its own. Leases
-are by Redis's clock: replicas on other machines have others.
+are by Redis's clock: replicas on other machines have others. `gone:{sid}` is there for a while after Twilio has told
+of a call's end, which may be before the call has a slot.
+
+And `calls:asking`: calls whose stream is over, until Twilio has asked what comes next, or for `ASKING_S`. While one is
+there, the app is not stopped: its caller may be about to be put through.
 """
 
 import asyncio
 import logging
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import Any
 
 import msgspec
 import redis.asyncio as redis_async
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import NoScriptError, RedisError
 
 from engine import scripts
 from engine.clock import outside
@@ -39,8 +45,11 @@ log = logging.getLogger("engine.session")
 
 READ_LIMIT_S = 2.0
 LEASE_S = 10.0  # a killed replica's calls are taken up elsewhere in about a second, or never
-_SLOTS = "calls:slots"
-_DRAINING = "trunkline:draining"  # set by the launcher, with a TTL, while the app is being stopped
+MAX_CONNECTIONS = 1000  # with 100 as by default, a crowd fails that waits for a slow Redis
+ASKING_S = 5  # Twilio asks at once; with its retries, no later
+SLOTS, ASKING = "calls:slots", "calls:asking"
+# Set by the launcher while the app is being stopped, with a TTL: when running calls are to end, by Redis's clock.
+DRAINING = "trunkline:draining"
 
 
 class Written(Enum):
@@ -103,24 +112,56 @@ class Stored(msgspec.Struct):
     broken_at: float
 
 
+class _Script:
+    """A script, sent by its digest on a connection of the client's: the client's own way costs as much CPU as the rest.
+
+    That way is taken if Redis does not have the script, or the connection is lost; it may have been run, so
+    each must bear to be run again.
+    """
+
+    def __init__(self, client: redis_async.Redis, text: str) -> None:
+        self._pool = client.connection_pool
+        self._registered = client.register_script(text)
+
+    async def __call__(self, keys: Sequence[str], args: Sequence[bytes | str | float] = ()) -> Any:
+        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.send_command("EVALSHA", self._registered.sha, len(keys), *keys, *args)
+            return await connection.read_response()
+        except (NoScriptError, ConnectionLost):
+            pass
+        finally:
+            await self._pool.release(connection)
+        return await self._registered(keys=keys, args=args)
+
+
 class SessionStore:
     """All calls' sessions, over one Redis connection pool. Its own errors: `SessionAway` on reads and takes."""
 
     def __init__(
         self, url: str, ttl_s: int, write_ms: int, token_ttl_s: int, *, lease_s: float = LEASE_S
     ) -> None:
-        self._redis = redis_async.Redis.from_url(url, socket_connect_timeout=2.0, health_check_interval=15)
-        self._take = self._redis.register_script(scripts.TAKE)
-        self._write = self._redis.register_script(scripts.WRITE)
-        self._token = self._redis.register_script(scripts.TOKEN)
-        self._broke = self._redis.register_script(scripts.BROKE)
-        self._moved = self._redis.register_script(scripts.MOVED)
-        self._over = self._redis.register_script(scripts.OVER)
-        self._ring = self._redis.register_script(scripts.RING)
-        self._live = self._redis.register_script(scripts.LIVE)
-        self._renew = self._redis.register_script(scripts.RENEW)
-        self._taken = self._redis.register_script(scripts.TAKEN)
-        self._not_coming = self._redis.register_script(scripts.NOT_COMING)
+        # Each command here has a deadline; the client's own would be a task for each write on the socket.
+        self._redis = redis_async.Redis.from_url(
+            url,
+            socket_timeout=None,
+            socket_connect_timeout=2.0,
+            health_check_interval=15,
+            max_connections=MAX_CONNECTIONS,
+        )
+        self._take = _Script(self._redis, scripts.TAKE)
+        self._write = _Script(self._redis, scripts.WRITE)
+        self._token = _Script(self._redis, scripts.TOKEN)
+        self._broke = _Script(self._redis, scripts.BROKE)
+        self._moved = _Script(self._redis, scripts.MOVED)
+        self._over = _Script(self._redis, scripts.OVER)
+        self._asked = _Script(self._redis, scripts.ASKED)
+        self._ring = _Script(self._redis, scripts.RING)
+        self._live = _Script(self._redis, scripts.LIVE)
+        self._renew = _Script(self._redis, scripts.RENEW)
+        self._taken = _Script(self._redis, scripts.TAKEN)
+        self._not_coming = _Script(self._redis, scripts.NOT_COMING)
+        self._hung_up = _Script(self._redis, scripts.HUNG_UP)
         self._ttl_s = ttl_s
         self._write_s = write_ms / 1000
         self._token_ttl_s = token_ttl_s
@@ -165,7 +206,9 @@ class SessionStore:
         token = secrets.token_urlsafe(24)
         args: list[str | bytes | int] = [info.call, token, self._ttl_s, self._token_ttl_s]
         args += [msgspec.json.encode(info), capacity]
-        refused = await self._answer(self._ring(keys=[_SLOTS, _key(info.call), _DRAINING], args=args))
+        refused = await self._answer(
+            self._ring(keys=[SLOTS, _key(info.call), DRAINING, _gone(info.call)], args=args)
+        )
         if refused is not None:
             raise NoSlot(refused.decode())
         return token
@@ -206,7 +249,7 @@ class SessionStore:
         """
         token = secrets.token_urlsafe(24)
         args: list[str | int] = [call, token, self._ttl_s, self._token_ttl_s]
-        await self._answer(self._token(keys=[_SLOTS, _key(call)], args=args))
+        await self._answer(self._token(keys=[SLOTS, _key(call)], args=args))
         return token
 
     async def gave_up(self, call: str, told: bool) -> None:
@@ -226,31 +269,48 @@ class SessionStore:
         """This call is live in this stream: its slot is leased, to be renewed."""
         args: list[str | bytes | float] = [where.call, where.stream, msgspec.json.encode(where)]
         args += [self.lease_s, self._ttl_s]
-        await self._answer(self._live(keys=[_SLOTS, _key(where.call)], args=args))
+        await self._answer(self._live(keys=[SLOTS, _key(where.call)], args=args))
 
     async def moved(self, where: Whereabouts) -> None:
         """This live call's CallActor runs elsewhere, or nowhere."""
         args: list[str | bytes] = [where.stream, msgspec.json.encode(where)]
         await self._answer(self._moved(keys=[_key(where.call)], args=args))
 
-    async def renew(self, calls: Collection[str]) -> None:
-        """These calls' slots are leased anew, and taken again where they were lost: a running call is not refused."""
-        await self._answer(self._renew(keys=[_SLOTS], args=[self.lease_s, self._ttl_s, *calls]))
+    async def renew(self, calls: Collection[str]) -> float | None:
+        """These calls' slots are leased anew, and taken again where they were lost: a running call is not refused.
+
+        Returns how many seconds they may still go on, if the app is being stopped.
+        """
+        args: list[str | float] = [self.lease_s, self._ttl_s, *calls]
+        left_s = await self._answer(self._renew(keys=[SLOTS, DRAINING], args=args))
+        return None if left_s is None else float(left_s)
 
     async def over(self, call: str, stream: str) -> None:
         """This stream of the call is over. The slot is free, unless the call has gone on in a newer stream or waits
         for one.
         """
-        await self._answer(self._over(keys=[_SLOTS, _key(call)], args=[stream, call]))
+        args: list[str | int] = [stream, call, ASKING_S]
+        await self._answer(self._over(keys=[SLOTS, _key(call), ASKING], args=args))
 
-    async def not_coming(self, call: str, token: str = "") -> None:
-        """No stream will come of this token, or of any: the slot that waits for one is free."""
+    async def asked(self, call: str) -> None:
+        """Twilio has been told what comes after the call's stream, or has no question."""
+        await self._answer(self._asked(keys=[ASKING, _key(call)], args=[call]))
+
+    async def not_coming(self, call: str, token: str) -> None:
+        """No stream will come of this token: the slot that waits for it is free."""
         args: list[str | float] = [call, token, self.lease_s]
-        await self._answer(self._not_coming(keys=[_SLOTS, _key(call)], args=args))
+        await self._answer(self._not_coming(keys=[SLOTS, _key(call)], args=args))
+
+    async def hung_up(self, call: str) -> None:
+        """Twilio tells that the call has ended: no stream will come of it, and if it has still to ring, it takes no
+        slot.
+        """
+        args: list[str | float] = [call, "", self.lease_s, self._token_ttl_s]
+        await self._answer(self._hung_up(keys=[SLOTS, _key(call), _gone(call)], args=args))
 
     async def slots(self) -> list[str]:
         """The calls that have a slot, of all replicas."""
-        return [call.decode() for call in await self._answer(self._taken(keys=[_SLOTS]))]
+        return [call.decode() for call in await self._answer(self._taken(keys=[SLOTS]))]
 
     async def whereabouts(self) -> list[Whereabouts]:
         """Where each live call runs; one that still rings runs nowhere."""
@@ -275,7 +335,7 @@ class SessionAway(Exception):
 
 
 class NoSlot(Exception):
-    """No call can be taken now; the message says why: "full" or "draining"."""
+    """This call is not taken; the message says why: "full", "draining", or "gone": it has ended already."""
 
 
 def item_field(number: int) -> str:
@@ -285,6 +345,10 @@ def item_field(number: int) -> str:
 
 def _key(call: str) -> str:
     return f"call:{call}"
+
+
+def _gone(call: str) -> str:
+    return f"gone:{call}"
 
 
 _ITEM = msgspec.json.Decoder(AnyItem)

@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     filler_s: float = Field(
         4.0, gt=0, le=6, description="Thinking after which the agent says that it is at work, in seconds"
     )
-    max_call_s: float = Field(1800.0, ge=30, description="Longest call, in seconds")
+    max_call_s: float = Field(1800.0, ge=30, le=86400, description="Longest call, in seconds")
     playback_lead_ms: int = Field(
         300, ge=60, le=2000, description="How far ahead of the caller's ear Twilio is kept, in ms"
     )
@@ -152,10 +152,13 @@ class Settings(BaseSettings):
         1, ge=1, description="CallHosts that each ingress replica keeps warm for calls to come"
     )
     capacity: int = Field(
-        100, ge=1, description="Calls that the app takes at once, all ingress replicas together"
+        45, ge=1, le=4000, description="Calls that the app takes at once, all ingress replicas together"
     )
     drain_s: float = Field(
-        600.0, ge=0, description="How long running calls may go on when the app is stopped, in seconds"
+        600.0,
+        ge=0,
+        le=86400,
+        description="How long running calls may go on when the app is stopped or replaced, in seconds",
     )
 
     # --- privacy and observation

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, TextIO
 
@@ -107,6 +108,24 @@ def bound(call: str, turn: int | None = None) -> Iterator[None]:
     about: dict[str, Any] = {"call": call} if turn is None else {"call": call, "turn": turn}
     with structlog.contextvars.bound_contextvars(**about):
         yield
+
+
+SELDOM_S = 1.0
+
+
+class Seldom:
+    """A log for what anybody can cause without end: of each message, a line a second at most. Count them all."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._last_s: dict[str, float] = {}
+
+    def warning(self, message: str, *arguments: object) -> None:
+        """As `Logger.warning`; whether it is written goes by `message` alone."""
+        now_s = time.monotonic()
+        if now_s - self._last_s.get(message, -SELDOM_S) >= SELDOM_S:
+            self._last_s[message] = now_s
+            self._log.warning(message, *arguments)
 
 
 # ---------------------------------------------------------------- counters

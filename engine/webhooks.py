@@ -19,7 +19,7 @@ from engine.messages import CallerContext, CallInfo
 from engine.ringing import RingingActor, Rings
 from engine.session import NoSlot, SessionAway, SessionStore, Stored
 from engine.settings import Settings
-from engine.telemetry import bound, count
+from engine.telemetry import Seldom, bound, count
 from engine.twilio import twiml
 
 log = logging.getLogger("engine.webhooks")
@@ -52,7 +52,7 @@ DOWN = Excuse(
 )
 CUT_SHORT = Excuse(
     phrases.UNAVAILABLE,
-    "Sorry, we can't go on with this call right now, so I'm putting you through to someone else.",
+    phrases.UNAVAILABLE_DIALLING,
 )
 TOLD = Excuse("", "")  # already
 
@@ -73,6 +73,7 @@ class Webhooks:
         self._door = door
         self._store = store
         self._log = call_log
+        self._seldom = Seldom(log)
         self._context_of = context
         self._plain_context = plain_context
         self._looking_up = asyncio.Semaphore(CONTEXTS_AT_ONCE)
@@ -105,7 +106,7 @@ class Webhooks:
             try:
                 return await self._answer_call(request, info)
             except NoSlot as error:
-                return self._refuse(info, str(error), BUSY)
+                return self._refuse(info, str(error), BUSY) if str(error) != "gone" else self._nobody(info)
             except SessionAway as error:
                 log.error("no slot is known of: %s", error)
                 return self._refuse(info, "away", DOWN)
@@ -113,11 +114,17 @@ class Webhooks:
     def _refuse(self, info: CallInfo, why: str, excuse: Excuse) -> Response:
         """Answers at once: nobody is looked up, and nothing is opened."""
         count(f"calls_refused_{why}")
-        log.warning("call refused: %s", why)
+        self._seldom.warning("call refused: %s", why)
         self._log.open_call(info)
         self._log.log_call_event(info.call, "refused", {"why": why}, info.started_at)
         self._log.finalize_call_log(info.call, Outcome.REFUSED, info.started_at)
         return _xml(self._fall_back(excuse))
+
+    def _nobody(self, info: CallInfo) -> Response:
+        """The caller has hung up before we answered."""
+        self._log.open_call(info)
+        self._log.finalize_call_log(info.call, Outcome.ABANDONED, wall())
+        return _xml(twiml.hang_up())
 
     async def _answer_call(self, request: Request, info: CallInfo) -> Response:
         store = self._store
@@ -144,10 +151,12 @@ class Webhooks:
         call = str(form.get("CallSid", ""))
         with bound(call):
             try:
-                return await self._next(request, call, str(form.get("CallStatus", "")))
+                answer = await self._next(request, call, str(form.get("CallStatus", "")))
+                await self._store.asked(call)
             except SessionAway as error:
                 log.error("can't tell what comes next: %s", error)
                 return _xml(self._fall_back(DOWN))
+            return answer
 
     async def _next(self, request: Request, call: str, status: str) -> Response:
         stored = await self._store.glance(call)
@@ -177,7 +186,8 @@ class Webhooks:
             self._log.log_call_event(call, "status", {"status": status}, wall())
         if status in _ENDED:
             try:
-                await self._store.not_coming(call)
+                await self._store.hung_up(call)
+                await self._store.asked(call)
                 stored = await self._store.glance(call)
                 if stored is not None and not stored.meta.stream and not stored.meta.outcome:
                     await self._abandoned(call, "")

@@ -5,7 +5,8 @@ with running_app(settings) as app:
 """
 
 import contextlib
-import json
+import logging
+import math
 import os
 import threading
 import time
@@ -14,19 +15,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import redis
 
+from engine import scripts
+from engine.session import ASKING, DRAINING, SLOTS
 from engine.settings import Settings
 from launcher import cluster
-from launcher.environment import haproxy_available, ray_environment
+from launcher.environment import ray_environment
+from launcher.haproxy import haproxy_binary
 from launcher.rundir import RunDirectory
 from launcher.stage import Stage
 from launcher.tracks import keep_logs, write_run_file
+from launcher.understudy import understudy
 
-DRAINING_KEY = "trunkline:draining"
 _READY_S = 90.0
+# Until each replica knows, what is being said is over (30 s: actors/media.py), the sentence too, and Twilio has asked.
+LAST_WORDS_S = 45.0
+_KEY_MARGIN_S = 60
 _LOOK_S = 0.25
+MODEST = 5  # of two that want a CPU, the other gets three times as much
+
+log = logging.getLogger("launcher.app")
 
 Build = Callable[[Settings], Any]
 
@@ -42,29 +51,35 @@ class RunningApp:
     log_dir: Path
     ray_environment: dict[str, str]
 
-    def calls(self) -> list[Any]:
-        """The calls under way. Raises `httpx2.HTTPError` when the app does not say."""
-        answer = httpx2.get(f"{self.url}/calls", timeout=5.0)
-        answer.raise_for_status()
-        return list(json.loads(answer.text)["calls"])
-
     def drain(self, seconds: float, hurry: threading.Event) -> int:
-        """Stops admission, then waits for the last call, `seconds`, or `hurry`; returns how many are left.
+        """Stops admission, waits for the last call or `hurry`, and returns how many calls are left; -1 if
+        that could not be found out.
 
-        Admission is a key in Redis, because every replica on every node has to see it.
+        Calls that still run after `seconds` are told so and put through, which takes up to `LAST_WORDS_S`. Every
+        replica on every node reads in Redis when that is. While Redis is away calls go on, so it is asked again.
         """
+        limit_s = seconds + LAST_WORDS_S
+        deadline = time.monotonic() + limit_s
+        left, told = -1, False
         with redis.Redis.from_url(self.settings.redis_url, socket_timeout=5.0) as client:
-            client.set(DRAINING_KEY, "1", ex=int(seconds) + 60)
-        deadline = time.monotonic() + seconds
-        left = len(self.calls())
-        while left and time.monotonic() < deadline and not hurry.wait(_LOOK_S):
-            left = len(self.calls())
+            under_way = client.register_script(scripts.UNDER_WAY)
+            drain = client.register_script(scripts.DRAIN)
+            while left:
+                try:
+                    if not told:
+                        drain(keys=[DRAINING], args=[seconds, math.ceil(limit_s) + _KEY_MARGIN_S])
+                        told = True
+                    left = len({call for calls in under_way(keys=[SLOTS, ASKING]) for call in calls})
+                except redis.RedisError as error:
+                    log.warning("Redis doesn't say which calls are under way, and is asked again: %s", error)
+                if left and (time.monotonic() >= deadline or hurry.wait(_LOOK_S)):
+                    break
         return left
 
     def admit(self) -> None:
         """Takes calls (again): clears what an interrupted drain left behind."""
         with redis.Redis.from_url(self.settings.redis_url, socket_timeout=5.0) as client:
-            client.delete(DRAINING_KEY)
+            client.delete(DRAINING)
 
 
 @contextlib.contextmanager
@@ -77,6 +92,7 @@ def running_app(
     control_loop_s: float = 0.1,
     num_cpus: int = 8,
     prepare: bool = True,
+    niceness: int = 0,
 ) -> Iterator[RunningApp]:
     """Starts everything, yields when `/readyz` says 200, and leaves no process behind.
 
@@ -84,6 +100,7 @@ def running_app(
     Serve application from the final settings; None takes `serve_app.build`. `drain_s` is how long a replica
     that is replaced keeps its calls. `control_loop_s` is the pace of Serve's controller: quick to start at
     0.1, lighter at 0.5. `num_cpus` bounds how many processes Ray starts at once; ours claim none of them.
+    `niceness` is that of the app's processes: `MODEST` where callers or speech on this machine need the CPU sooner.
     Raises `LaunchError`.
     """
     with contextlib.ExitStack() as stack:
@@ -92,36 +109,41 @@ def running_app(
         log_dir.mkdir(parents=True, exist_ok=True)
         stack.enter_context(keep_logs(run.path, log_dir, directory))
         stage = stack.enter_context(Stage(settings, directory, log_dir, prepare=prepare))
+        haproxy = haproxy_binary()
         environment = ray_environment(
-            run.path, max_call_s=settings.max_call_s, drain_s=drain_s, haproxy=haproxy_available()
+            run.path, max_call_s=settings.max_call_s, drain_s=drain_s, haproxy=haproxy
         )
         environment["RAY_SERVE_CONTROL_LOOP_INTERVAL_S"] = f"{control_loop_s:g}"
+        environment["RAY_worker_niceness"] = f"{niceness}"
         stack.enter_context(cluster.ray_cluster(run.path, environment, num_cpus=num_cpus))
         cluster.start_serve(settings.host, settings.port)
         stack.callback(cluster.stop_serve, run.path)
         final = stage.settings()
-        app = RunningApp(_url(settings), final, stage, run.path, log_dir, environment)
+        app = RunningApp(url_of(settings), final, stage, run.path, log_dir, environment)
         app.admit()
-        cluster.run_application((build or _build)(final))
+        cluster.run_application((build or build_app)(final))
         cluster.wait_until_ready(f"{app.url}/readyz", _READY_S)
+        if haproxy is not None:
+            stack.enter_context(understudy(run.path / "h", haproxy))
         if directory is not None:
-            stack.enter_context(write_run_file(directory, _facts(app)))
+            stack.enter_context(write_run_file(directory, _facts(app, drain_s)))
         yield app
 
 
-def _build(settings: Settings) -> Any:
-    """Late, because `serve_app` imports Ray Serve, which reads the environment once."""
+def build_app(settings: Settings) -> Any:
+    """The Serve application. Late, because `serve_app` imports Ray Serve, which reads the environment once."""
     import serve_app  # type: ignore[import-not-found, unused-ignore]
 
     return serve_app.build(settings)
 
 
-def _url(settings: Settings) -> str:
+def url_of(settings: Settings) -> str:
+    """Where an app with these settings answers on this machine."""
     host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
-def _facts(app: RunningApp) -> dict[str, Any]:
+def _facts(app: RunningApp, drain_s: float) -> dict[str, Any]:
     """What other commands need to find this app; holds passwords, so its file is the owner's alone."""
     return {
         "pid": os.getpid(),
@@ -130,7 +152,12 @@ def _facts(app: RunningApp) -> dict[str, Any]:
         "redis_url": app.settings.redis_url,
         "deepgram_base_url": app.settings.deepgram_base_url,
         "openai_base_url": app.settings.openai_base_url,
+        "found": app.stage.found,
+        "drain_s": drain_s,
+        "max_call_s": app.settings.max_call_s,
+        "ray_address": cluster.address(),
         "ray_auth_token": cluster.enable_token(),
+        "ray_environment": app.ray_environment,
         "run_dir": str(app.run_dir),
         "logs": str(app.log_dir),
         "pids": app.stage.pids,

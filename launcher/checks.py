@@ -131,10 +131,15 @@ async def check_redis(url: str) -> None:
 def check_before_start(settings: Settings) -> None:
     """All checks that need nothing started. Raises the first `LaunchError`."""
     check_python()
+    check_port(settings)
+    check_version(settings)
+
+
+def check_version(settings: Settings) -> None:
+    """The checks of what a version of the app is made from. Raises the first `LaunchError`."""
     check_signed(settings)
     check_words(settings)
     check_consistent(settings)
-    check_port(settings)
     asyncio.run(_check_servers(settings))
 
 

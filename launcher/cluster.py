@@ -84,6 +84,32 @@ def ray_cluster(run_dir: Path, environment: Mapping[str, str], *, num_cpus: int 
                 ray.shutdown()
 
 
+def address() -> str:
+    """Where other processes of this machine reach the cluster that this one is connected to."""
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
+
+
+@contextlib.contextmanager
+def joined_cluster(at: str, environment: Mapping[str, str]) -> Iterator[None]:
+    """Connects this process to a cluster that was started with this environment, and leaves it running.
+
+    `at` is its address; "auto" finds the one on this machine. Raises `LaunchError` when there is none.
+    """
+    with environment_of(environment):
+        import ray
+
+        try:
+            ray.init(address=at, log_to_driver=False, logging_level=logging.WARNING)
+        except (ConnectionError, RuntimeError) as error:
+            raise LaunchError(f"Ray ({at}) does not answer, is it running? {error}") from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
 @contextlib.contextmanager
 def _quietly(run_dir: Path) -> Iterator[None]:
     """Ray prints that its controller was killed when it is told to end it: that is for the log."""
@@ -111,6 +137,63 @@ def run_application(application: Any) -> None:
         serve.run(application)
     except RuntimeError as error:
         raise LaunchError(f"The application did not start: {error}") from error
+
+
+def replace_application(application: Any, timeout_s: float) -> set[int]:
+    """Puts a new version in the place of the one that runs; returns the process ids of all its replicas.
+
+    Returns when they run and no older replica takes new requests; Serve itself counts a version as running only when
+    the last older replica has ended, which is after the drain time. Raises `LaunchError`: then the older version stays.
+    """
+    from ray import serve
+    from ray.serve.context import _get_global_client
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    client = _get_global_client()
+    assert client is not None
+    older = set(_running(client.get_serve_details()))
+    serve.run_many([serve.RunTarget(application)], wait_for_applications_running=False)
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        running = _running(details := client.get_serve_details())
+        if older.isdisjoint(running) and _complete(details):
+            return set(running.values())
+        if (why := _failure(details)) is not None:
+            raise LaunchError(f"The new version did not start, the older one goes on: {why}")
+        time.sleep(_POLL_S)
+    raise LaunchError(f"The new version did not start in {timeout_s:g} s: see make logs.")
+
+
+def _deployments(details: Any) -> list[Any]:
+    return list(details["applications"]["default"]["deployments"].values())
+
+
+def _running(details: Any) -> dict[str, int]:
+    """The replicas that take requests: their process ids by name."""
+    return {
+        replica["replica_id"]: replica["pid"]
+        for deployment in _deployments(details)
+        for replica in deployment["replicas"]
+        if replica["state"] == "RUNNING"
+    }
+
+
+def _complete(details: Any) -> bool:
+    """Whether each deployment has all its replicas."""
+    return all(
+        sum(replica["state"] == "RUNNING" for replica in deployment["replicas"])
+        >= deployment["target_num_replicas"]
+        for deployment in _deployments(details)
+    )
+
+
+def _failure(details: Any) -> str | None:
+    """Why the application can't be deployed, if it can't."""
+    application = details["applications"]["default"]
+    if application["status"] != "DEPLOY_FAILED":
+        return None
+    reasons = [one["message"] for one in _deployments(details) if one["status"] == "DEPLOY_FAILED"]
+    return "\n".join([application["message"], *reasons])
 
 
 def stop_serve(run_dir: Path) -> None:

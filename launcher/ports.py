@@ -1,10 +1,12 @@
 """Free TCP ports on this machine, and who may have a taken one."""
 
-import contextlib
 import random
 import socket
 
 from launcher.errors import LaunchError
+
+# Linux gives connections that go out ports from 32,768 on.
+_SINGLE, _BLOCKS = range(10_000, 16_000), range(16_000, 32_000)
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
@@ -22,14 +24,17 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different ports that are free on all interfaces now; another process may still be quicker."""
-    with contextlib.ExitStack() as held:
-        ports = []
-        for _ in range(count):
-            probe = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            probe.bind(("", 0))
-            ports.append(int(probe.getsockname()[1]))
-    return ports
+    """`count` different ports that are free on all interfaces now; another server may still be quicker.
+
+    They are below the ephemeral range: out of that, any connection that goes out could take one before it is used.
+    """
+    found: list[int] = []
+    for port in random.SystemRandom().sample(_SINGLE, len(_SINGLE)):
+        if is_free(port, "0.0.0.0"):
+            found.append(port)
+            if len(found) == count:
+                return found
+    raise LaunchError(f"No {count} free TCP ports from {_SINGLE[0]} to {_SINGLE[-1]}: stop another instance.")
 
 
 def free_block(size: int) -> int:
@@ -37,9 +42,11 @@ def free_block(size: int) -> int:
 
     Two Serves that share a range hand the same ports to their replicas, so each instance has its own.
     """
-    starts = list(range(12_000, 32_000 - size, size))
+    starts = list(range(_BLOCKS.start, _BLOCKS.stop - size, size))
     random.SystemRandom().shuffle(starts)
     for start in starts:
         if all(is_free(port, "0.0.0.0") for port in range(start, start + 8)):
             return start
-    raise LaunchError("No free block of TCP ports between 12000 and 32000: stop another instance.")
+    raise LaunchError(
+        f"No free block of TCP ports from {_BLOCKS[0]} to {_BLOCKS[-1]}: stop another instance."
+    )

@@ -8,15 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-import httpx2
-import redis
 from rich.console import Console
 
 from engine.settings import Settings, SettingsError, load_settings
-from launcher.app import RunningApp, running_app
+from launcher.app import MODEST, RunningApp, running_app
 from launcher.checks import check_before_start
-from launcher.environment import NO_HAPROXY, haproxy_available
 from launcher.errors import LaunchError
+from launcher.haproxy import NO_HAPROXY, haproxy_binary
 from launcher.locks import DirectoryLock
 from launcher.plan import parts_of, plan_for
 from launcher.postgres import root_notice
@@ -50,8 +48,11 @@ def serve(settings: Settings, home: Path, console: Console) -> None:
     lock.acquire()
     try:
         announce(settings, home, console)
+        niceness = MODEST if plan_for(settings).speech else 0
         with (
-            running_app(settings, directory=home, drain_s=settings.drain_s, control_loop_s=0.5) as app,
+            running_app(
+                settings, directory=home, drain_s=settings.drain_s, control_loop_s=0.5, niceness=niceness
+            ) as app,
             _signals() as (stop, hurry),
         ):
             _tell_where(app, console)
@@ -63,7 +64,7 @@ def serve(settings: Settings, home: Path, console: Console) -> None:
 
 def announce(settings: Settings, home: Path, console: Console) -> None:
     """Says what is real before anything is started."""
-    haproxy = haproxy_available()
+    haproxy = haproxy_binary() is not None
     print_parts(parts_of(settings, haproxy=haproxy), console)
     if not haproxy:
         console.print(NO_HAPROXY, style="bold red")
@@ -109,13 +110,13 @@ def _watch(app: RunningApp, stop: threading.Event, console: Console) -> None:
 
 
 def _drain(app: RunningApp, hurry: threading.Event, console: Console) -> None:
-    console.print("No new calls are taken. Ctrl-C again stops at once.")
-    try:
-        left = app.drain(app.settings.drain_s, hurry)
-    except (httpx2.HTTPError, redis.RedisError, KeyError, ValueError) as error:
-        console.print(
-            f"The app does not say which calls are under way ({error}): stopping.", style="bold red"
-        )
+    drain_s = app.settings.drain_s
+    console.print(
+        f"No new calls are taken, and those that run have {drain_s:g} s. Ctrl-C again stops at once."
+    )
+    left = app.drain(drain_s, hurry)
+    if left < 0:
+        console.print("Redis did not say which calls are under way: stopping.", style="bold red")
         return
     console.print(f"{left} calls are cut off." if left else "No call is under way: stopping.")
 

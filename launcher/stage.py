@@ -12,7 +12,7 @@ from launcher.plan import Plan, plan_for
 from launcher.services import Services
 from launcher.vendors import LocalServer, local_receptionist, local_speech
 
-_MIGRATION_S = 120.0
+MIGRATION_S = 120.0
 # Stand-ins ask for no key, but the vendors' clients refuse to start without one.
 _LOCAL_KEY = "local"
 
@@ -55,12 +55,14 @@ class Stage:
         servers = {server.name: server.pid for server in self.stand_ins}
         return {**self.services.pids, **{name: pid for name, pid in servers.items() if pid is not None}}
 
+    @property
+    def found(self) -> dict[str, str]:
+        """The settings that follow from what was started. Waits; raises the first failure (`LaunchError`)."""
+        return {name: value for start in self._starts for name, value in start.result().items()}
+
     def settings(self) -> Settings:
-        """The settings with the addresses of what was started. Raises the first failure (`LaunchError`)."""
-        found: dict[str, str] = {}
-        for start in self._starts:
-            found.update(start.result())
-        return self._given.model_copy(update=found)
+        """The settings with the addresses of what was started. Raises as `found` does."""
+        return self._given.model_copy(update=self.found)
 
     def revive(self) -> list[str]:
         """Starts stand-ins that ended, on their old ports; returns their names."""
@@ -76,10 +78,11 @@ class Stage:
         database_url = self.services.database_url or self._given.database_url
         if self._prepare:
             asyncio.run(self._prepare_database(database_url))
-        return {"database_url": database_url, "redis_url": self.services.redis_url or self._given.redis_url}
+        started = {"database_url": self.services.database_url, "redis_url": self.services.redis_url}
+        return {name: url for name, url in started.items() if url}
 
     async def _prepare_database(self, url: str) -> None:
-        async with asyncio.timeout(_MIGRATION_S):
+        async with asyncio.timeout(MIGRATION_S):
             await migrate(url)
             if self.plan.postgres:
                 await seed(url)

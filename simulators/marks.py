@@ -255,8 +255,11 @@ class MarksVoice:
         audio = mark_audio(text, self._source, number & 0xFFFF)
         at = 0
         while at < len(audio):
-            due = start + at / SAMPLE_RATE / self._delays.voice_speed
-            await asyncio.sleep(max(0.0, due - loop.time()))
+            wait_s = start + at / SAMPLE_RATE / self._delays.voice_speed - loop.time()
+            if (
+                wait_s > 0
+            ):  # what is due goes at once: a busy loop must not slow a fast voice down to its own pace
+                await asyncio.sleep(wait_s)
             size = self._sizes.randrange(401, 1000, 2)
             yield audio[at : at + size]
             at += size

@@ -8,7 +8,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +21,7 @@ from local.speech.app import speech_app
 from local.speech.ports import Completed, Heard, Interim, ListenParams, SpeakParams, Tell
 from local.speech.watch import Limits, Watch
 from simulators import nhtsa
-from simulators.marks import MarksDelays, MarksRecogniser, MarksVoice
+from simulators.marks import MarkedFrame, MarksDelays, MarksRecogniser, MarksVoice
 from simulators.model import SNAPSHOT, Rule, Script, ScriptedModel
 
 CACHED_TOKENS = 7  # what the model says of each prompt
@@ -51,10 +51,13 @@ class Asked:
 
 
 class Speech:
-    """Deepgram's place. `delays` count from the next socket on."""
+    """Deepgram's place. `on_frame` is told the source of each frame of speech; it and `delays` count from the next
+    socket on.
+    """
 
     def __init__(self) -> None:
         self.delays = MarksDelays()
+        self.on_frame: Callable[[int], None] = lambda _: None
         self.told: list[Told] = []
         self.asked: list[Asked] = []
         self.app = speech_app(self._listen, self._voice, Limits())
@@ -84,16 +87,17 @@ class Speech:
         }
 
     def _listen(self, params: ListenParams) -> MarksRecogniser:
-        return NotedRecogniser(params.endpointing_ms, self.delays, self.told)
+        return NotedRecogniser(params.endpointing_ms, self)
 
     def _voice(self, params: SpeakParams) -> MarksVoice:
         return NotedVoice(next(self._sources), self, params)
 
 
 class NotedRecogniser(MarksRecogniser):
-    def __init__(self, endpointing_ms: int | None, delays: MarksDelays, told: list[Told]) -> None:
-        super().__init__(endpointing_ms, delays)
-        self._told = told
+    def __init__(self, endpointing_ms: int | None, speech: Speech) -> None:
+        super().__init__(endpointing_ms, speech.delays)
+        self._told = speech.told
+        self._on_frame = speech.on_frame
 
     async def open(self, tell: Tell) -> None:
         def note(heard: Heard) -> None:
@@ -102,6 +106,10 @@ class NotedRecogniser(MarksRecogniser):
             tell(heard)
 
         await super().open(note)
+
+    def _hear(self, frame: MarkedFrame) -> None:
+        self._on_frame(frame.source)
+        super()._hear(frame)
 
 
 class NotedVoice(MarksVoice):

@@ -4,8 +4,9 @@ Facts: openai-python's source and OpenAI's docs (Streaming, Function calling). A
 `[DONE]` nor a finish_reason raises nothing, the last chunk has no choices, and only closing the stream (here by
 leaving `async with`, also when the task is cancelled) closes the connection at once.
 
-The SDK makes the request, keeps the connections and tells errors apart. Its models of messages and chunks are passed
-by: to fill them took most of a reply's CPU time, and we read five fields.
+The SDK makes the request, keeps the connections (aiohttp's, by its own transport: half of the CPU time of a reply with
+httpx2's) and tells errors apart. Its models of messages and chunks are passed by: to fill them took most of a reply's
+CPU time, and we read five fields.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import aiohttp
 import httpx2
 import msgspec
 import openai
@@ -76,6 +78,11 @@ class _Chunk(msgspec.Struct):
     error: _Error | str | None = None
 
 
+_Stream = openai.AsyncStream[object]  # read past its decoder
+
+# The SDK's aiohttp transport passes some of aiohttp's errors on as they are.
+_NO_ANSWER = (openai.APIError, httpx2.HTTPError, aiohttp.ClientError)
+
 _decode = msgspec.json.Decoder(_Chunk, strict=False).decode  # some servers write counts as they like
 
 
@@ -91,17 +98,18 @@ class ChatModel:
             api_key=settings.openai_api_key or "local",
             base_url=settings.openai_base_url,
             max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout),
+            http_client=openai.DefaultAioHttpClient(limits=limits, timeout=timeout),
             timeout=timeout,
         )
         self._settings = settings
         self._model = settings.llm_model
 
     async def warm(self) -> None:
-        """Loads what the first request would (60 ms of imports) and opens a connection. Any answer will do, or none."""
-        _ = self._client.chat.completions.with_streaming_response
-        with contextlib.suppress(openai.APIError, httpx2.HTTPError, ValueError):  # ValueError: no JSON
-            await self._client.models.retrieve(self._model, timeout=WARM_LIMIT_S)
+        """Loads what the first request would and opens a connection. Any answer will do, or none."""
+        with contextlib.suppress(*_NO_ANSWER):
+            await self._client.get(
+                f"/models/{self._model}", cast_to=httpx2.Response, options={"timeout": WARM_LIMIT_S}
+            )
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -115,18 +123,19 @@ class ChatModel:
                     yield piece
         except TimeoutError:
             yield _failed(ask, f"no whole reply within {self._settings.llm_reply_s:g} s")
+        except openai.APIConnectionError as error:
+            yield _failed(ask, f"APIConnectionError: {_cause(error)}")
         except openai.APIError as error:
             yield _failed(ask, f"{type(error).__name__}: {error.message}")
-        except httpx2.HTTPError as error:
-            yield _failed(ask, f"the stream broke off: {type(error).__name__} {error}")
+        except (httpx2.HTTPError, aiohttp.ClientError) as error:
+            yield _failed(ask, f"the stream broke off: {_cause(error)}")
         except msgspec.DecodeError as error:
             yield _failed(ask, f"the stream is not one of chat completion chunks: {error}")
 
     async def _pieces(self, ask: Respond) -> AsyncIterator[ModelDelta | ModelDone]:
         usage, finish, model = Usage(), "", ""
-        async with contextlib.AsyncExitStack() as stack:
-            response = await self._open(ask, stack)
-            events = _events(response.iter_bytes())
+        async with await self._open(ask) as stream:
+            events = _events(stream.response.aiter_bytes())
             async for data in events:
                 if data.startswith(b"[DONE]"):
                     break
@@ -148,33 +157,33 @@ class ChatModel:
                 yield _failed(ask, "the stream ended without a finish_reason")
             await _read_out(events)
 
-    async def _open(self, ask: Respond, stack: contextlib.AsyncExitStack) -> Any:
+    async def _open(self, ask: Respond) -> _Stream:
         try:
-            return await stack.enter_async_context(self._create(ask))
+            return await self._post(ask)
         except openai.NotFoundError:
             fallback = self._settings.llm_fallback_model
             if not fallback or fallback == self._model:
                 raise
             log.warning("model %s is not found; going on with %s", self._model, fallback)
             self._model = fallback
-            return await stack.enter_async_context(self._create(ask))
+            return await self._post(ask)
 
-    def _create(self, ask: Respond) -> Any:
+    async def _post(self, ask: Respond) -> _Stream:
+        """What `chat.completions.create` sends, which would first walk through all of it by name."""
         settings = self._settings
         body: dict[str, Any] = {
-            "messages": ask.messages
-        }  # as they are: the SDK walks through what it is given by name
+            "model": self._model,
+            "messages": ask.messages,
+            "stream": True,
+            "stream_options": {"include_usage": True, "include_obfuscation": False},
+            "max_completion_tokens": settings.llm_max_tokens,
+        }
         if ask.tools:
             body["tools"] = ask.tools
         if settings.llm_temperature is not None:
             body["temperature"] = settings.llm_temperature
-        return self._client.chat.completions.with_streaming_response.create(
-            model=self._model,
-            messages=[],
-            stream=True,
-            stream_options={"include_usage": True, "include_obfuscation": False},
-            max_completion_tokens=settings.llm_max_tokens,
-            extra_body=body,
+        return await self._client.post(
+            "/chat/completions", body=body, cast_to=object, stream=True, stream_cls=_Stream
         )
 
 
@@ -199,7 +208,7 @@ async def _events(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 async def _read_out(events: AsyncIterator[bytes]) -> None:
     """Reads a body to its end, so that its connection may be used again; whatever comes, the reply is over."""
-    with contextlib.suppress(TimeoutError, httpx2.HTTPError):
+    with contextlib.suppress(TimeoutError, httpx2.HTTPError, aiohttp.ClientError):
         async with asyncio.timeout(READ_OUT_LIMIT_S):
             async for _ in events:
                 pass
@@ -227,6 +236,13 @@ def _usage(usage: _Used) -> Usage:
         cached=int(details.cached_tokens or 0),
         completion=int(usage.completion_tokens or 0),
     )
+
+
+def _cause(error: BaseException) -> str:
+    """What happened below the SDK, whose aiohttp transport takes refused and lost connections for time-outs."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__} {error}"
 
 
 def _failed(ask: Respond, why: str) -> ModelDone:

@@ -111,7 +111,9 @@ class SimCall:
         """Raises `CallFailed` if the call failed and nobody was told yet."""
         if self._failure is not None and not self._told:
             self._told = True
-            raise CallFailed(f"call {self.sid}: {self._failure!r}") from self._failure
+            last = [event for event in self.journal.events if event.kind != "stalled"][-8:]
+            told = ", ".join(f"{event.kind} {event.detail}" for event in last)
+            raise CallFailed(f"call {self.sid}: {self._failure!r}; last: {told}") from self._failure
 
     def record(self, path: Path | str) -> None:
         """Writes what both sides said: stereo WAV, the caller left, the agent right."""

@@ -12,7 +12,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
-from told import Told
 
 from actors.llm import LlmActor
 from engine.actor import spawn
@@ -33,6 +32,7 @@ from engine.vendors.openai import ChatModel
 from local.chat import Outcome, Record
 from local.serving import serving
 from simulators.model import load_script, scripted_app
+from tests.actors.told import Told
 
 FAST = {"first_token_s": 0, "gap_s": 0}
 TEXT = "Sure, I can help. We open at 8 a.m. on Monday. Is nine fine?"
@@ -301,6 +301,34 @@ async def test_with_nobody_at_the_address_the_reply_fails(unused_tcp_port: int) 
     assert "Connection" in (await caller.failed()).why
     await caller.actor.kill()
     await caller.model.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"", "disconnected"),
+        (b"no HTTP at all\r\n\r\n", "status line"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nno chunk\r\n", "chunk size"),
+    ],
+    ids=["none", "not HTTP", "not chunks"],
+)
+async def test_an_answer_that_is_no_http_fails_the_reply_with_what_happened(answer: bytes, why: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        model = ChatModel(
+            Settings(
+                _env_file=None, openai_base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+            )
+        )
+        [over] = [piece async for piece in model.stream(Respond(1, 1, 0, [], []))]
+        assert isinstance(over, ModelDone)
+        assert why in over.why
+        await model.warm()  # any answer will do
+        await model.close()
 
 
 async def test_one_failure_does_not_harm_the_next_reply() -> None:

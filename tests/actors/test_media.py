@@ -1,12 +1,11 @@
 """MediaActor with a far end that plays in virtual time: what is sent, what was heard, and when a call may end."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import msgspec
 import pytest
-from told import Told
 
 from actors import media
 from actors.media import MediaActor
@@ -35,6 +34,7 @@ from engine.messages import (
     SpeechWhole,
     Transfer,
 )
+from tests.actors.told import Told
 
 SID = "MZ0123"
 LEAD_MS = 300
@@ -65,8 +65,12 @@ class FarEnd:
         self.takes.set()
         self._marks: dict[str, asyncio.TimerHandle] = {}
 
-    async def send(self, text: str) -> None:
+    async def send(self, texts: Sequence[str]) -> None:
         await self.takes.wait()
+        for text in texts:
+            self._came(text)
+
+    def _came(self, text: str) -> None:
         message = msgspec.json.decode(text, type=_Sent)
         assert message.stream_sid == SID
         self.events.append((now(), message.event))

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from told import Told
 
 from actors import stt
 from actors.stt import SttActor
@@ -33,6 +32,7 @@ from local.speech.app import speech_app
 from local.speech.params import Refusal
 from local.speech.watch import Limits, Watch
 from simulators.marks import MarksDelays, mark_audio, marks_app
+from tests.actors.told import Told
 
 SENTENCE = "I need an oil change tomorrow at nine."
 FAST = MarksDelays(final_s=0.02, first_audio_s=0.02, voice_speed=50.0)

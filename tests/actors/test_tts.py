@@ -10,7 +10,6 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
-from told import LIMIT_S, Told
 
 from actors import tts
 from actors.tts import TtsActor
@@ -26,6 +25,7 @@ from local.speech.params import Refusal
 from local.speech.ports import Voice
 from local.speech.watch import Limits, Watch
 from simulators.marks import MarkReader, MarksDelays, MarksVoice, marks_app, text_of
+from tests.actors.told import LIMIT_S, Told
 
 FAST = MarksDelays(final_s=0.02, first_audio_s=0.01, voice_speed=50.0)
 SLOW = MarksDelays(final_s=0.02, first_audio_s=0.01, voice_speed=2.0)

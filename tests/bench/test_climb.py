@@ -49,3 +49,16 @@ async def test_no_frame_at_all_ends_it() -> None:
 
 async def test_callers_who_were_late_themselves_prove_nothing_against_the_target() -> None:
     assert await climbed(n28=seen(300.0, lag_ms=200.0)) == (24, True, [20, 24, 28])
+
+
+async def test_a_step_that_fails_once_is_looked_at_again() -> None:
+    class Hiccup(Pretended):
+        looks = 0
+
+        def seen(self, window: Window) -> Seen:
+            self.looks += 1
+            return seen(5.0, gaps=1) if self.looks == 2 else super().seen(window)
+
+    load = Hiccup({20: seen(5.0), 24: seen(5.0), 28: seen(101.0)})
+    found = await climb(load, steps_from(20, 4), 1.0)  # type: ignore[arg-type]
+    assert (found.held, load.tried) == (24, [20, 24, 28])

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import msgspec
+
 from bench.budgets import verdicts
 from bench.results import Climb, Run, Spread, Stage, Step, Target, load, spread_of, store
 
@@ -32,6 +34,25 @@ def test_one_more_call_is_the_slope_from_ten_to_fifty_whatever_the_node_costs() 
 
 def test_without_ten_and_fifty_calls_nothing_is_said_of_one_more() -> None:
     assert target(stage(0, 0.15, 1000), stage(10, 0.25, 1010)).slope_ms is None
+
+
+def test_calls_that_could_not_be_kept_up_with_say_nothing_of_the_cost_of_one() -> None:
+    late = {"frame to recogniser": Spread(80.0, 90.0, 101.0, 1000)}
+    swamped = msgspec.structs.replace(stage(50, 1.0, 1090), legs=late)
+    found = target(stage(0, 0.0, 1000), stage(10, 0.2, 1010), stage(25, 0.5, 1055), swamped)
+    assert found.slope_ms is not None
+    assert round(found.slope_ms, 6) == 20.0
+    assert found.mb_a_call == 3.0
+
+
+def test_a_stage_with_a_gap_and_all_after_it_are_not_clean() -> None:
+    holed = msgspec.structs.replace(stage(25, 0.5, 1055), gaps=1)
+    assert target(stage(0, 0.0, 1000), stage(10, 0.2, 1010), holed, stage(50, 1.0, 1090)).most_clean == 10
+    assert target(stage(0, 0.0, 1000)).most_clean == 0
+
+
+def test_who_holds_not_even_the_first_step_holds_fewer() -> None:
+    assert Climb([step(20, "a gap")], own_fault=False).at_least == "fewer than 20"
 
 
 def test_what_was_not_measured_is_neither_ok_nor_missed() -> None:

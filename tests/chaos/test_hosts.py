@@ -4,6 +4,8 @@ import asyncio
 import datetime as dt
 import os
 import signal
+import time
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -11,6 +13,7 @@ from engine.session import Whereabouts
 from launcher import processes
 from simulators.caller import Caller
 from simulators.model import Rule, says, tool
+from tests.chaos.blocking import held, loop_thread
 from tests.chaos.trials import Row, Trials
 from tests.chaos.victims import (
     GREETING,
@@ -163,6 +166,24 @@ async def test_a_host_that_hangs_is_replaced_and_does_no_harm_when_it_wakes(
             return not processes.alive(pid)
 
         await eventually(gone, "the end of the host that hung")
+        await heard_the_story(bench, row, victim)
+
+
+async def test_a_host_whose_loop_is_blocked_is_replaced_though_it_lives(bench: Bench, trials: Trials) -> None:
+    redis = urlsplit(bench.app.settings.redis_url).port
+    for row in trials.of("host's loop blocked"):
+        await spares(bench)
+        moments = Moments()
+        talks = await dial_all(bench, wants_a_story(moments), *a_story(gap_s=0.15))
+        await moments.all(CALLS, "sentence")
+        victim = await busiest(bench, talks, host_pid)
+
+        async def at_rest(pid: int = victim.pid) -> int | None:
+            return loop_thread(pid, redis)
+
+        with held(await eventually(at_rest, "the thread of the host's loop")):
+            victim.struck_at = time.time()
+            await where(bench, victim.talks, min_epoch=2)
         await heard_the_story(bench, row, victim)
 
 

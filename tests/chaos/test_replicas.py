@@ -48,10 +48,6 @@ def ingress_pid(one: Whereabouts) -> int:
     return one.ingress_pid
 
 
-@pytest.mark.skipif(
-    "CHAOS_TRIALS" not in os.environ,
-    reason="make chaos runs it: in about one of ten trials the replica's calls ended instead, which is open",
-)
 async def test_a_replica_that_is_killed_has_its_calls_go_on_elsewhere_with_an_apology(
     bench: Bench, trials: Trials
 ) -> None:
@@ -80,7 +76,10 @@ async def test_a_replica_that_is_killed_has_its_calls_go_on_elsewhere_with_an_ap
 
         for talk in talks:
             await talk.ended()
-            note_heard(row, talk, [*GREETING, *([*APOLOGY] if talk in victim.talks else [STORY]), AGAIN])
+            if talk in victim.talks:
+                note_heard(row, talk, [*GREETING, *APOLOGY, AGAIN], cuts=1)
+            else:
+                note_heard(row, talk, [*GREETING, STORY, AGAIN])
         took_s = [apology_of(talk).began_at - struck_s for talk in victim.talks]
         row.recovered_s += took_s
         print(f"{len(victim.talks)} calls, the apology after {[f'{s:.2f}' for s in took_s]} s")
@@ -91,30 +90,30 @@ async def test_a_replica_that_is_killed_has_its_calls_go_on_elsewhere_with_an_ap
             print(f"pauses in a call of the other replica: {talk.gaps()}")
             in_one_stream(talk)
         for talk in victim.talks:
-            await went_on_elsewhere(bench, talk)
+            await went_on_in_a_new_stream(bench, talk)
 
 
 def apology_of(talk: Talk) -> HeardSentence:
     return next(one for one in heard(talk) if one.text.split() == APOLOGY[0].split())
 
 
-async def went_on_elsewhere(bench: Bench, talk: Talk) -> None:
+async def went_on_in_a_new_stream(bench: Bench, talk: Talk) -> None:
     """A second stream, an apology, and a history that ends where the caller last heard the agent."""
     sentences = heard(talk)
     told = [" ".join(one.text.split()) for one in sentences]
     [cut] = [text for one, text in zip(sentences, told, strict=True) if not one.whole]
     assert told == [*GREETING, cut, *APOLOGY, AGAIN]
     assert STORY.startswith(cut)
-    assert talk.gaps() == []
-    assert talk.webhooks() == ["incoming", "stream-ended", "status"]
+    assert [gap for gap in talk.gaps() if gap.missing_frames] == []  # though one may be late, as said above
+    assert list(dict.fromkeys(talk.webhooks())) == ["incoming", "stream-ended", "status"]
     assert len(talk.call.journal.all("stream_opened")) == 2
     assert [event["cut_off"] for event in await bench.events(talk.sid, "call_resumed")] == [True]
     asked = talk.exchanges()[-1].request["messages"]
     assert turns_of(asked, "user") == ["Tell me a story", "What was it"]
-    before = " ".join(turns_of(asked, "assistant")).partition(phrases.CUT_OFF)[0].split()
-    heard_words = [*" ".join(GREETING).split(), *cut.split()]
-    assert heard_words[: len(before)] == before or before[: len(heard_words)] == heard_words
-    assert abs(len(before) - len(heard_words)) <= WORDS_OFF
+    before = " ".join(turns_of(asked, "assistant")).partition(phrases.CUT_OFF)[0].strip()
+    ear = " ".join([*GREETING, cut])  # which may have heard half a word
+    assert ear.startswith(before) or before.startswith(ear)
+    assert abs(len(before.split()) - len(ear.split())) <= WORDS_OFF
 
 
 # ---------------------------------------------------------------- tools
@@ -195,7 +194,7 @@ async def test_a_call_that_nobody_can_run_is_told_so_and_put_through(bench: Benc
         victim.strike()
 
         await talk.ended()
-        note_heard(row, talk, [*GREETING, phrases.UNAVAILABLE])
-        heard_all_once(talk, [*GREETING, phrases.UNAVAILABLE])
+        note_heard(row, talk, [*GREETING, phrases.UNAVAILABLE_DIALLING])
+        heard_all_once(talk, [*GREETING, phrases.UNAVAILABLE_DIALLING])
         assert [event.detail["number"] for event in talk.call.journal.all("dial")] == [FALLBACK]
         assert talk.call.journal.all("say") == []

@@ -80,16 +80,17 @@ async def busiest(bench: Bench, talks: list[Talk], role: Callable[[Whereabouts],
     return Victim(pid, by_pid[pid], [talk for talk in talks if talk not in by_pid[pid]])
 
 
-async def spares(bench: Bench) -> None:
-    """Waits until every ingress replica has a host for calls, and another for those that lose theirs."""
+async def spares(bench: Bench) -> set[int]:
+    """Waits until every ingress replica has a host for calls, and another for those that lose theirs; their pids."""
     seen: dict[int, bool] = {}
 
     async def look() -> bool:
         answer = (await bench.http.get("/calls")).raise_for_status().json()
-        seen[answer["pid"]] = len(answer["hosts"]) >= 2
+        seen[answer["pid"]] = len(answer["hosts"]) >= max(2, bench.app.settings.spare_hosts)
         return sum(seen.values()) >= bench.app.settings.ingress_replicas
 
     await eventually(look, "a spare host of every replica", timeout_s=60.0)
+    return set(seen)
 
 
 async def recovered_s(bench: Bench, victim: Victim) -> list[float]:
@@ -126,14 +127,17 @@ def silences(talk: Talk) -> list[float]:
     ]
 
 
-def note_heard(row: Row, talk: Talk, expected: list[str]) -> None:
-    """Counts what this caller heard, and what was wrong with it."""
+def note_heard(row: Row, talk: Talk, expected: list[str], cuts: int = 0) -> None:
+    """Counts what this caller heard, and what was wrong with it; so many sentences had to be cut."""
     row.calls += 1
     said = Counter(" ".join(one.text.split()) for one in heard(talk) if one.whole)
     row.sentences += said.total()
     cut = sum(not one.whole for one in heard(talk))
     row.broken += (
-        cut + len(talk.gaps()) + (said - Counter(expected)).total() + (Counter(expected) - said).total()
+        abs(cut - cuts)
+        + len(talk.gaps())
+        + (said - Counter(expected)).total()
+        + (Counter(expected) - said).total()
     )
     row.silence_s = max([row.silence_s, *silences(talk)])
 

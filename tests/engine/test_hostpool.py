@@ -14,6 +14,7 @@ from engine.hostpool import (
     CLOSE_ALL_LIMIT_S,
     EMPTY_LIMIT_S,
     MAKING_MOST,
+    RESUMED_S,
     WARM_LEAST,
     HostPlacement,
     HostPool,
@@ -69,6 +70,10 @@ class Process:
         join(self._near, HostWire(self._host.end))
         self.warm_now = True
         return id(self)
+
+    def dies(self) -> None:
+        """Is lost, as if it had been killed."""
+        self._near.gone.set_result("killed")
 
     async def lost(self) -> str:
         try:
@@ -155,6 +160,31 @@ def test_the_first_call_of_an_idle_replica_leaves_a_warm_host_beside_its_own() -
         call = await replica.place("CA1")
         assert len(set(replica.pool.pids) - {call.pid}) == 1
         assert len(replica.processes) == made, "it had to be made first"
+
+    played(story)
+
+
+def test_while_calls_of_a_lost_host_are_led_again_no_host_is_started_but_for_those_that_wait() -> None:
+    async def story(replica: Replica) -> None:
+        await replica.pool.ready()
+        await replica.place("CA1")
+        await asyncio.sleep(1)
+        first, *_ = [one for one in replica.processes if one.calls]
+        made = len(replica.processes)
+        first.dies()
+        await asyncio.sleep(0.01)  # it is known
+        await replica.place("CA1")
+        await asyncio.sleep(RESUMED_S / 2)
+        assert len(replica.processes) == made
+        await asyncio.sleep(RESUMED_S)
+        assert len(replica.processes) == made + 1
+
+        second, *_ = [one for one in replica.processes if one.calls and one is not first]
+        second.dies()
+        await asyncio.sleep(0.01)
+        await replica.place("CA1")
+        await replica.place("CA2")  # there is room on none
+        assert len(replica.processes) > made + 1
 
     played(story)
 

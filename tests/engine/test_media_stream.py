@@ -3,11 +3,13 @@
 import asyncio
 import json
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
+
+import pytest
 
 from engine.actor import Actor, spawn
 from engine.clock import now, run_virtual
-from engine.leases import LeaseActor
+from engine.leases import LeaseActor, StreamOver
 from engine.media_stream import QUIET_LIMIT_S, UNKNOWN_LIMIT, MediaStreams, _relay
 from engine.messages import CallerAudio, CallerGone, DtmfPressed, MarkEchoed, Tick
 from engine.session import SessionAway
@@ -31,6 +33,8 @@ START = {
 
 class Socket:
     """A Twilio that says these things, each after a pause in seconds, and then nothing."""
+
+    scope: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, *said: tuple[float, dict[str, Any]]) -> None:
         self._said = list(said)
@@ -127,6 +131,8 @@ class Stream(Actor):
 
 class Queued:
     """A socket whose messages wait, as uvicorn's do: what is there is read without a pause."""
+
+    scope: ClassVar[dict[str, Any]] = {}
 
     def __init__(self) -> None:
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -284,17 +290,19 @@ class CountingStore(SlowStore):
     def __init__(self) -> None:
         self.renewed: list[tuple[float, list[str]]] = []
         self.away = False
+        self.drained_at = 0.0
 
-    async def renew(self, calls: list[str]) -> None:
+    async def renew(self, calls: list[str]) -> float | None:
         self.renewed.append((now(), calls))
         if self.away:
             raise SessionAway("Redis is away")
+        return max(0.0, self.drained_at - now()) if self.drained_at else None
 
 
 def test_slots_of_all_calls_are_renewed_in_one_write_also_when_one_was_lost() -> None:
     async def story() -> list[tuple[float, list[str]]]:
         store, calls = CountingStore(), ["CA1", "CA2"]
-        leases = spawn(LeaseActor(store, lambda: calls), "leases")  # type: ignore[arg-type]
+        leases = spawn(LeaseActor(store, lambda: calls, lambda: None), "leases")  # type: ignore[arg-type]
         await asyncio.sleep(9.0)
         store.away = True
         await asyncio.sleep(3.0)
@@ -309,3 +317,45 @@ def test_slots_of_all_calls_are_renewed_in_one_write_also_when_one_was_lost() ->
     renewed = run_virtual(story())
     assert [calls for _, calls in renewed] == [["CA1", "CA2"]] * 3 + [["CA2"]]
     assert all(at <= 10.0 * n / 3 + 0.1 for n, (at, _) in enumerate(renewed, 1))
+
+
+def test_a_slot_that_is_given_back_while_slots_are_renewed_stays_free() -> None:
+    class Slots(CountingStore):
+        """A Redis that needs a while for a renewal, and runs what comes by another connection meanwhile."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.taken = {"CA1", "CA2"}
+
+        async def renew(self, calls: list[str]) -> None:
+            calls = list(calls)
+            await asyncio.sleep(0.1)
+            self.taken.update(calls)
+
+        async def over(self, call: str, stream: str) -> None:
+            self.taken.discard(call)
+
+    async def story() -> set[str]:
+        store, calls = Slots(), ["CA1", "CA2"]
+        leases = spawn(LeaseActor(store, lambda: calls, lambda: None), "leases")  # type: ignore[arg-type]
+        await asyncio.sleep(10.0 / 3 + 0.05)  # in the middle of the first renewal
+        calls.remove("CA1")
+        leases.tell(StreamOver("CA1", "MZ1"))
+        await asyncio.sleep(1.0)
+        await leases.kill()
+        return store.taken
+
+    assert run_virtual(story()) == {"CA2"}
+
+
+def test_streams_are_told_when_the_apps_drain_is_over_and_so_are_those_that_begin_later() -> None:
+    async def story() -> list[float]:
+        store, told = CountingStore(), list[float]()
+        leases = spawn(LeaseActor(store, lambda: ["CA1"], lambda: told.append(now())), "leases")  # type: ignore[arg-type]
+        await asyncio.sleep(9.0)
+        store.drained_at = now() + 20.0
+        await asyncio.sleep(27.0)
+        await leases.kill()
+        return told
+
+    assert run_virtual(story()) == pytest.approx([29.0, 30.0, 30.0 + 10 / 3], abs=0.5)

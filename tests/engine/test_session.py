@@ -282,8 +282,22 @@ async def test_a_slot_whose_token_nobody_uses_is_free(store: SessionStore) -> No
     await store.not_coming(CALL, token)
     assert await store.slots() == []
     await store.ring(INFO, 1)
-    await store.not_coming(CALL)  # the caller hung up
+    await store.hung_up(CALL)  # the caller hung up
     assert await store.slots() == []
+
+
+@pytest.mark.parametrize("hung_up_first", [True, False])
+async def test_who_hangs_up_while_the_webhook_is_answered_takes_no_slot(
+    store: SessionStore, raw: redis_async.Redis, hung_up_first: bool
+) -> None:
+    if hung_up_first:
+        await store.hung_up(CALL)
+        assert await refused(store, CALL, 1) == "gone"
+    else:
+        await store.ring(INFO, 1)
+        await store.hung_up(CALL)
+    assert await store.slots() == []
+    assert {key: ttl for key in await raw.keys("*") if not 0 < (ttl := await raw.ttl(key)) <= TTL_S} == {}
 
 
 async def test_a_running_calls_slot_does_not_go_with_a_token_that_nobody_used(store: SessionStore) -> None:
@@ -324,6 +338,16 @@ async def test_no_slot_is_given_while_the_app_drains_but_running_calls_go_on(
     await store.ring(INFO, 10)
     await raw.set("trunkline:draining", "1", ex=60)
     assert [await refused(store, call, 10) for call in ("CA2", CALL)] == ["draining", ""]
+
+
+async def test_a_renewal_tells_how_long_calls_may_go_on_while_the_app_drains(
+    store: SessionStore, raw: redis_async.Redis
+) -> None:
+    assert await store.renew([CALL]) is None
+    await raw.set("trunkline:draining", time.time() + 50, ex=60)
+    assert await store.renew([CALL]) == pytest.approx(50, abs=5)
+    await raw.set("trunkline:draining", time.time() - 50, ex=60)
+    assert await store.renew([CALL]) == 0.0
 
 
 # ---------------------------------------------------------------- slots of calls that go on in a new stream
@@ -500,6 +524,37 @@ async def test_what_was_not_written_goes_with_the_next_write(redis_url: str) -> 
         stored = await store.read(CALL)
         assert stored is not None
         assert list(stored.items.values()) == record.items
+
+
+async def test_a_redis_that_has_lost_its_scripts_and_connections_is_written_at_once(
+    store: SessionStore, raw: redis_async.Redis
+) -> None:
+    epoch = (await store.take(CALL, 0)).epoch
+    await raw.script_flush()
+    assert await store.write(CALL, epoch, {"next": b"hangup"}) is Written.OK
+    await raw.client_kill_filter(_type="normal", skipme=True)
+    assert await store.write(CALL, epoch, {"next": b"transfer"}) is Written.OK
+    assert (await store.take(CALL, 0)).next == "transfer"
+
+
+async def test_a_connection_that_is_lost_before_the_answer_costs_no_write(redis_url: str) -> None:
+    async with slow_redis(redis_url) as (proxy, url), store_at(url) as store:
+        epoch = (await store.take(CALL, 0)).epoch
+        proxy.open.clear()
+        writing = asyncio.create_task(store.write(CALL, epoch, {"next": b"hangup"}))
+        async with redis_async.Redis.from_url(redis_url) as raw, asyncio.timeout(30):
+            while await raw.hget(f"call:{CALL}", "next") != b"hangup":
+                pass
+            await raw.client_kill_filter(_type="normal", skipme=True)
+        proxy.open.set()
+        assert await writing is Written.OK
+
+
+async def test_a_crowd_that_rings_at_once_waits_for_redis_and_no_one_is_told_that_it_is_away(
+    store: SessionStore,
+) -> None:
+    await asyncio.gather(*(store.ring(info(f"CA{n}"), 300) for n in range(300)))
+    assert len(await store.slots()) == 300
 
 
 async def test_reading_and_taking_say_that_redis_is_away(

@@ -16,6 +16,7 @@ from structlog.typing import EventDict
 from engine import telemetry
 from engine.clock import run_virtual
 from engine.messages import CallInfo
+from engine.telemetry import SELDOM_S, Seldom
 
 PHONE = "+13125550142"
 VIN = "1HGCM82633A004352"
@@ -257,3 +258,21 @@ def test_counters_are_logged_every_minute_in_which_they_changed() -> None:
     structlog.configure(processors=[noted], cache_logger_on_first_use=False)
     run_virtual(story())
     assert times == [(pytest.approx(60.0), 1), (pytest.approx(240.0), 3)]
+
+
+# ---------------------------------------------------------------- lines that strangers can cause
+
+
+def test_of_what_anybody_can_cause_a_line_a_second_is_written(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_s = 100.0
+    monkeypatch.setattr("engine.telemetry.time.monotonic", lambda: at_s)
+    seldom = Seldom(logging.getLogger("engine.door"))
+    for n in range(100):
+        seldom.warning("refused: %s", n)
+    seldom.warning("something else")
+    at_s += SELDOM_S
+    seldom.warning("refused: %s", "later")
+
+    assert caplog.messages == ["refused: 0", "something else", "refused: later"]

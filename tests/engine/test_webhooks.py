@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import httpx2
 import msgspec
 import pytest
+import redis.asyncio as redis_async
 from starlette.applications import Starlette
 from starlette.routing import Route
 
@@ -16,7 +17,7 @@ from engine.callrows import FinalizeCall, LogEvent, Outcome
 from engine.clock import run_virtual
 from engine.door import PREFIX, Door
 from engine.messages import CallerContext, CallInfo
-from engine.session import Meta, SessionStore, Whereabouts, Written
+from engine.session import ASKING, Meta, SessionStore, Whereabouts, Written
 from engine.webhooks import CONTEXTS_AT_ONCE, RESUMES, Webhooks, caller_of
 from tests.virtual.rig import Log, new_settings
 
@@ -266,6 +267,17 @@ async def test_a_caller_who_hangs_up_while_it_rings_gives_the_slot_back(redis_ur
         assert verbs(await taking.answer("incoming", "CA2"))[0][0] == "Connect"
 
 
+async def test_a_caller_whose_end_is_told_before_the_call_rings_takes_no_slot_and_abandoned_it(
+    redis_url: str,
+) -> None:
+    async with line(redis_url, capacity=1, fallback_number=FALLBACK) as taking:
+        await taking.answer("status", status="canceled")
+        assert verbs(await taking.answer("incoming")) == [("Hangup", None)]
+        assert await taking.store.slots() == []
+        assert taking.asked == []
+        assert taking.outcomes() == [Outcome.ABANDONED]
+
+
 async def test_a_call_whose_stream_broke_goes_on_though_all_slots_are_taken(redis_url: str) -> None:
     async with line(redis_url, capacity=1) as taking:
         await taking.streams(await taking.post("incoming"), "MZ1")
@@ -275,8 +287,21 @@ async def test_a_call_whose_stream_broke_goes_on_though_all_slots_are_taken(redi
         assert verbs(await taking.answer("incoming", "CA2"))[0][0] == "Say"
 
 
+@pytest.mark.parametrize(("webhook", "status"), [("stream-ended", "in-progress"), ("status", "completed")])
+async def test_the_app_is_needed_for_a_call_until_twilio_knows_what_comes_next_or_does_not_ask(
+    redis_url: str, webhook: str, status: str
+) -> None:
+    async with line(redis_url) as taking, redis_async.Redis.from_url(redis_url) as client:
+        await taking.streams(await taking.post("incoming"), "MZ1")
+        await taking.store.live(Whereabouts(CALL, "MZ1", "running", 1, 7))
+        await taking.store.over(CALL, "MZ1")
+        assert await client.zrange(ASKING, 0, -1) == [CALL.encode()]
+        await taking.answer(webhook, status=status)
+        assert await client.zrange(ASKING, 0, -1) == []
+
+
 async def test_of_a_hundred_callers_at_once_few_are_looked_up_at_a_time(redis_url: str) -> None:
-    async with line(redis_url) as taking:
+    async with line(redis_url, capacity=100) as taking:
         await asyncio.gather(*(taking.answer("incoming", f"CA{n}") for n in range(100)))
         assert len(taking.asked) == 100
         assert taking.asked_at_once <= CONTEXTS_AT_ONCE

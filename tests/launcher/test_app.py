@@ -1,12 +1,15 @@
 """A whole app through HAProxy, and what is left of it afterwards: nothing."""
 
-import contextlib
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -14,9 +17,11 @@ import pytest
 import redis
 from websockets.sync.client import connect
 
+from engine.messages import CallInfo
+from engine.session import DRAINING, SessionStore, Whereabouts
 from engine.settings import Settings
 from launcher import processes
-from launcher.app import DRAINING_KEY, RunningApp, running_app
+from launcher.app import RunningApp, running_app
 from launcher.ports import free_ports, is_free
 from launcher.rundir import RunDirectory, sweep
 from launcher.stage import Stage
@@ -103,32 +108,74 @@ def draining_app(redis_url: str) -> RunningApp:
     return RunningApp("http://127.0.0.1:9", given, stage, Path(), Path(), {})
 
 
-def test_a_drain_waits_for_the_last_call_and_no_longer(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
+async def with_store(redis_url: str, act: Callable[[SessionStore], Awaitable[object]]) -> None:
+    store = SessionStore(redis_url, 3600, 2000, 60)
+    try:
+        await act(store)
+    finally:
+        await store.close()
+
+
+def a_call(redis_url: str, act: Callable[[SessionStore], Awaitable[object]]) -> None:
+    """What the app does about a call."""
+    asyncio.run(with_store(redis_url, act))
+
+
+CALL = "CA1"
+RINGS = CallInfo(CALL, "+13125550142", "+13125550100", True, 0.0)
+HURRIED = threading.Event()
+HURRIED.set()
+
+
+def test_a_drain_waits_for_calls_that_ring_or_run_and_until_twilio_has_asked_what_comes_next(
+    redis_url: str,
 ) -> None:
-    answers = [["one", "two"], ["one"], []]
     app = draining_app(redis_url)
-    monkeypatch.setattr(app, "calls", lambda: answers.pop(0))
+    a_call(redis_url, lambda store: store.ring(RINGS, 10))
+    ringing = app.drain(60, HURRIED)
+    a_call(redis_url, lambda store: store.live(Whereabouts(CALL, "MZ1", "starting", 0, 1)))
+    running = app.drain(60, HURRIED)
+    a_call(redis_url, lambda store: store.over(CALL, "MZ1"))
+    unasked = app.drain(60, HURRIED)
+    a_call(redis_url, lambda store: store.asked(CALL))
 
-    assert app.drain(60, threading.Event()) == 0
-    assert answers == []
+    assert (ringing, running, unasked) == (1, 1, 1)
+    assert app.drain(3600, threading.Event()) == 0
 
 
-def test_a_second_signal_ends_the_wait_for_calls(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry = threading.Event()
-    hurry.set()
+def test_a_drain_does_not_wait_for_a_question_that_came_before_the_streams_end(redis_url: str) -> None:
     app = draining_app(redis_url)
-    monkeypatch.setattr(app, "calls", lambda: ["endless"])
+    a_call(redis_url, lambda store: store.ring(RINGS, 10))
+    a_call(redis_url, lambda store: store.live(Whereabouts(CALL, "MZ1", "starting", 0, 1)))
+    a_call(redis_url, lambda store: store.asked(CALL))
+    a_call(redis_url, lambda store: store.over(CALL, "MZ1"))
 
-    assert app.drain(3600, hurry) == 1
+    assert app.drain(60, HURRIED) == 0
+
+
+def test_a_drain_goes_on_waiting_when_redis_breaks_off(redis_url: str) -> None:
+    app = draining_app(redis_url)
+    a_call(redis_url, lambda store: store.ring(RINGS, 10))
+    with ThreadPoolExecutor() as pool, redis.Redis.from_url(redis_url) as client:
+        left = pool.submit(app.drain, 3600, threading.Event())
+        for _ in range(3):
+            while not client.get(DRAINING) or not client.client_kill_filter(_type="normal", skipme=True):
+                assert not left.done(), "it gave up"
+        a_call(redis_url, lambda store: store.hung_up(CALL))
+        assert left.result(timeout=60) == 0
+
+
+def test_a_drain_that_never_hears_of_redis_says_so() -> None:
+    [nobody] = free_ports(1)
+    assert draining_app(f"redis://127.0.0.1:{nobody}/0").drain(60, HURRIED) == -1
 
 
 def test_a_drain_is_seen_by_every_replica_until_calls_are_taken_again(redis_url: str) -> None:
     app = draining_app(redis_url)
-    with contextlib.suppress(httpx2.HTTPError):
-        app.drain(0, threading.Event())  # nobody answers on that port
+    app.drain(40, threading.Event())
 
     with redis.Redis.from_url(redis_url) as client:
-        assert client.get(DRAINING_KEY) == b"1"
+        assert float(client.get(DRAINING)) == pytest.approx(time.time() + 40, abs=10)
+        assert client.ttl(DRAINING) > 0
         app.admit()
-        assert client.get(DRAINING_KEY) is None
+        assert client.get(DRAINING) is None

@@ -10,10 +10,10 @@ import ray
 from launcher.environment import (
     essential_environment,
     exports_message,
-    haproxy_available,
     missing_exports,
     ray_environment,
 )
+from launcher.haproxy import haproxy_binary
 from launcher.rundir import RunDirectory
 
 NODE_ID = "f" * 56
@@ -97,5 +97,5 @@ def test_the_message_can_be_pasted_into_a_shell() -> None:
 
 
 def test_haproxy_is_looked_for_where_serve_looks() -> None:
-    assert haproxy_available({"PATH": ""})  # the wheel
-    assert not haproxy_available({"PATH": "", "RAY_SERVE_HAPROXY_BINARY_PATH": "/nonexistent/haproxy"})
+    assert haproxy_binary({"PATH": ""})  # the wheel
+    assert not haproxy_binary({"PATH": "", "RAY_SERVE_HAPROXY_BINARY_PATH": "/nonexistent/haproxy"})

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from launcher.environment import haproxy_available, ray_environment
+from launcher.environment import ray_environment
+from launcher.haproxy import haproxy_binary
 from launcher.ports import free_ports
 from launcher.rundir import RunDirectory
 
-pytestmark = pytest.mark.skipif(not haproxy_available(), reason="there is no HAProxy on this machine")
+pytestmark = pytest.mark.skipif(not haproxy_binary(), reason="there is no HAProxy on this machine")
 
 LIMIT_S = 20.0
 # What Serve's proxy actor does, without an actor.
@@ -66,7 +67,10 @@ def haproxy(*servers: int) -> Iterator[int]:
     """HAProxy before these servers, by port, once it listens; its own port."""
     [port] = free_ports(1)
     with RunDirectory() as run:
-        environment = {**os.environ, **ray_environment(run.path, max_call_s=60, drain_s=0)}
+        environment = {
+            **os.environ,
+            **ray_environment(run.path, max_call_s=60, drain_s=0, haproxy=haproxy_binary()),
+        }
         command = [sys.executable, "-c", WRITE_CONFIG, str(port), *map(str, servers)]
         written = subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
         binary, config = written.stdout.decode().split()
@@ -137,3 +141,62 @@ async def test_many_requests_at_once_do_not_wait_for_a_replica_that_is_gone() ->
 
     assert statuses == [200] * 30
     assert took_s < 0.9  # HAProxy's pause before it tries the last server again is 1 s
+
+
+# ---------------------------------------------------------------- connections on which nothing comes
+
+
+async def echoes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A replica that answers, and that says again what it is told on a socket."""
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while b"upgrade" not in await reader.readuntil(b"\r\n\r\n"):
+            await reader.readexactly(3)
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n")
+        writer.write(await reader.readexactly(1))
+    writer.close()
+
+
+async def test_a_connection_on_which_no_whole_request_comes_is_closed_and_others_may_be_quiet() -> None:
+    head, body = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\n", b"a=b"
+    replica = await asyncio.start_server(echoes, "127.0.0.1", 0)
+    with haproxy(port_of(replica)) as port:
+        async with replica, asyncio.timeout(LIMIT_S):
+            idle, call = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+            idle[1].write(head + body)
+            assert (await idle[0].readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+            call[1].write(b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n")
+            assert b" 101 " in await call[0].readuntil(b"\r\n\r\n")
+            silent, half, body_to_come = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+            half[1].write(head[:-2])
+            body_to_come[1].write(head)
+
+            ends = await asyncio.gather(*(reader.read() for reader, _ in (silent, half, body_to_come)))
+
+            assert [b" 200 " in end for end in ends] == [False] * 3
+            await asyncio.sleep(0.5)  # they have been quiet for longer than any of those
+            idle[1].write(head + body)
+            assert (await idle[0].readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+            call[1].write(b"!")
+            assert await call[0].readexactly(1) == b"!"
+            for _, writer in (idle, call, silent, half, body_to_come):
+                writer.close()
+
+
+async def test_a_sender_on_this_machine_is_not_told_of_so_that_calls_can_be_asked_for_here() -> None:
+    heads: list[bytes] = []
+
+    async def remembers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    alive = await asyncio.start_server(remembers, "127.0.0.1", 0)
+    async with alive, asyncio.timeout(LIMIT_S):
+        with haproxy(port_of(alive)) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /calls HTTP/1.1\r\nhost: x\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+    [head] = [one for one in heads if one.startswith(b"GET /calls")]
+    assert b"forwarded" not in head.lower()

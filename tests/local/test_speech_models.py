@@ -83,6 +83,12 @@ def words_of(messages: list[Any]) -> list[str]:
     return re.findall(r"[a-z']+", " ".join(finals).lower().replace("good bye", "goodbye").replace("-", ""))
 
 
+def likeness(heard: str, said: str) -> float:
+    """From 0 to 1, by their letters: synthesis is not the same twice, and now and then a word is misheard."""
+    heard, said = ("".join(re.findall(r"[a-z]", text.lower())) for text in (heard, said))
+    return difflib.SequenceMatcher(None, heard, said, autojunk=False).ratio()
+
+
 async def test_what_callers_want_is_heard_word_for_word(client: AsyncDeepgramClient) -> None:
     heard: dict[str, list[str]] = {}
     for sentence in SENTENCES:
@@ -113,7 +119,8 @@ async def test_words_are_not_lost_when_the_stream_is_closed_in_the_middle_of_spe
 ) -> None:
     audio = (await as_caller(client, "I'd like to book an oil change.")).rstrip(silence(1))
     words = words_of(await listen(client, silence(600) + audio, frame_s=0.02))
-    assert "".join(words).endswith("change")  # where a word begins is the recogniser's taste
+    last = "".join(words)[-len("change") :]  # where a word begins is the recogniser's taste
+    assert likeness(last, "change") > 0.5, words
 
 
 async def test_a_second_sentence_does_not_repeat_the_first(client: AsyncDeepgramClient) -> None:
@@ -122,7 +129,9 @@ async def test_a_second_sentence_does_not_repeat_the_first(client: AsyncDeepgram
     audio = silence(600) + first + silence(300) + second + silence(1200)
     words = words_of(await listen(client, audio))
     assert words.count("change") <= 1
-    assert words[-6:] == ["can", "i", "come", "in", "on", "thursday"]
+    assert likeness(" ".join(words), "I'd like to book an oil change. Can I come in on Thursday?") > 0.8, (
+        words
+    )
 
 
 async def test_silence_and_noise_say_nothing(client: AsyncDeepgramClient) -> None:
@@ -139,12 +148,9 @@ async def test_callers_on_several_sockets_are_heard_apart(client: AsyncDeepgramC
     said = ["I need a battery check.", "What times do you have on Monday?", "Yes, that works for me."]
     audios = [silence(600) + await as_caller(client, text) + silence(1200) for text in said]
     heard = await asyncio.gather(*(listen(client, audio) for audio in audios))
-    telling = ["battery", "monday", "works"]
-    assert [[word in words_of(m) for word in telling] for m in heard] == [
-        [True, False, False],
-        [False, True, False],
-        [False, False, True],
-    ]
+    for text, messages in zip(said, heard, strict=True):
+        words = " ".join(words_of(messages))
+        assert [likeness(words, other) > 0.6 for other in said] == [other == text for other in said], words
 
 
 async def test_the_shifted_voice_is_another_than_the_agents(client: AsyncDeepgramClient) -> None:

@@ -92,13 +92,15 @@ def test_a_rate_that_does_not_fit_is_refused(rate: float) -> None:
 
 def test_marking_and_reading_a_frame_is_nearly_free() -> None:
     text = SENTENCE * 20
-    start = time.perf_counter()
-    audio = mark_audio(text, 1, 0)
-    reader = MarkReader()
-    heard = [frame for piece in pieces_of(audio, [FRAME_BYTES]) for frame in reader.feed(piece)]
-    each_us = (time.perf_counter() - start) / len(heard) * 1e6
-    assert text_of(heard) == text
-    assert each_us < 60  # 4 measured, both ways together
+    took_us = []
+    for _ in range(5):  # garbage may be collected in one of them
+        start = time.process_time()
+        audio = mark_audio(text, 1, 0)
+        reader = MarkReader()
+        heard = [frame for piece in pieces_of(audio, [FRAME_BYTES]) for frame in reader.feed(piece)]
+        took_us.append((time.process_time() - start) / len(heard) * 1e6)
+        assert text_of(heard) == text
+    assert min(took_us) < 60  # 4 measured, both ways together
 
 
 async def hear(

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from far_side import TOKEN, FarSide, Stream, far_side
 from starlette.responses import Response
 
 from engine.audio import FRAME_BYTES, SILENCE, linear_of
@@ -16,6 +15,7 @@ from engine.twilio.stream import Connected, Dtmf, Start
 from simulators.caller import Caller, MarksPerson
 from simulators.marks import mark_audio
 from simulators.twilio import CallFailed, CallOver, Line, SimCall, SimTwilio
+from tests.simulators.far_side import TOKEN, FarSide, Stream, far_side
 
 ACCOUNT = "AC" + "3" * 32
 SOUND = b"\x10"

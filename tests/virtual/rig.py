@@ -9,7 +9,7 @@ import base64
 import itertools
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,9 +68,12 @@ class Ear:
         self.clears: list[float] = []
         self.gone = False
 
-    async def send(self, text: str) -> None:
-        """One text frame of the server's."""
-        message = json.loads(text)
+    async def send(self, texts: Sequence[str]) -> None:
+        """Text frames of the server's."""
+        for text in texts:
+            self._hear(json.loads(text))
+
+    def _hear(self, message: dict[str, Any]) -> None:
         if message["event"] == "media":
             payload = base64.b64decode(message["media"]["payload"])
             begin = max(self._free_s, now())

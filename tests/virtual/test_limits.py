@@ -1,24 +1,30 @@
 """Nothing lasts for ever: dead air, failing CallActors, lost marks, calls, keys, kept audio. All in virtual time."""
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
 
+from actors.call import CallActor, CallPorts
 from actors.replying import Replying
+from actors.stream import HOST_STEADY_S, HOSTS_LIMIT, STEADY_S
 from actors.stt import KEPT_BYTES, SttActor
+from engine import phrases
 from engine.actor import spawn
-from engine.callrows import FinalizeCall
+from engine.callrows import Entry, FinalizeCall, LogEvent
 from engine.clock import now, run_virtual
 from engine.host import Calls
 from engine.link import LinkEnd
-from engine.messages import CallerAudio, CallInfo, Down, DtmfPressed, Start
+from engine.messages import CallerAudio, CallInfo, Down, Drained, DtmfPressed, Start
+from engine.telemetry import snapshot
 from engine.vendors.deepgram import VendorLost
-from tests.virtual.rig import CALL, Ear, Rig, Tools, _SpeakSocket, new_settings
-from tests.virtual.test_conversation import LONG, play
-from tests.virtual.test_resume import PATIENT, SLOW
+from tests.virtual.rig import CALL, GREETING, Ear, Log, Rig, Tools, _SpeakSocket, new_settings
+from tests.virtual.test_conversation import BYE, LONG, play
+from tests.virtual.test_resume import PATIENT, SLOW, words
 
 DEAD_AIR_S = 10.0
+UNASKING = new_settings().model_copy(update={"silence_prompt_s": 600.0})  # "are you there?" is never asked
 
 
 def test_a_call_actor_that_fails_each_time_it_gets_far_is_given_up(
@@ -37,6 +43,185 @@ def test_a_call_actor_that_fails_each_time_it_gets_far_is_given_up(
         assert rig.ear.longest_silence_s(0.0) < DEAD_AIR_S
 
     play(story, redis_url, LONG)
+
+
+class _PoisonedLog(Log):
+    """A call log that can't be told that a CallActor is attached."""
+
+    def write(self, entry: Entry) -> None:
+        if isinstance(entry, LogEvent) and entry.kind in ("call_started", "call_resumed"):
+            raise RuntimeError("poison")
+        super().write(entry)
+
+
+class Poison:
+    """Makes each CallActor fail once it is attached; but the tenth does not, for a test that nothing else would end."""
+
+    def __init__(self) -> None:
+        self._made = 0
+
+    def __call__(self, _: Start, ports: CallPorts) -> CallPorts:
+        self._made += 1
+        return dataclasses.replace(ports, log=_PoisonedLog()) if self._made < 10 else ports
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_a_call_actor_that_fails_each_time_it_attaches_is_tried_three_times(
+    redis_url: str, packed: bool
+) -> None:
+    async def story(rig: Rig) -> None:
+        before = snapshot().get("calls_given_up", 0)
+        await rig.until(rig.closed.is_set)
+        assert words(rig.heard) == words(phrases.UNAVAILABLE)
+        assert len(rig.actors) == 3
+        assert (await rig.sessions.read(CALL)).next == "fallback"
+        assert snapshot().get("calls_given_up", 0) == before + 1
+
+    play(story, redis_url, LONG, observe=Poison(), packed=packed)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_a_resume_is_tried_three_times_after_the_loss_of_a_steady_call_actor(
+    redis_url: str, packed: bool
+) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await asyncio.sleep(STEADY_S)
+        rig.observe = Poison()
+        await rig.crash()
+        await rig.until(rig.closed.is_set)
+        assert words(rig.heard) == words(GREETING + phrases.UNAVAILABLE)
+        assert len(rig.actors) == 1 + 3
+        assert (await rig.sessions.read(CALL)).next == "fallback"
+
+    play(story, redis_url, LONG, settings=UNASKING, packed=packed)
+
+
+@pytest.mark.parametrize(
+    ("packed", "steady_s"), [(False, HOST_STEADY_S), (True, STEADY_S)], ids=["its host", "packed"]
+)
+def test_a_call_that_loses_one_call_actor_after_the_other_goes_on_when_each_was_steady(
+    redis_url: str, packed: bool, steady_s: float
+) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        for _ in range(5):
+            await asyncio.sleep(steady_s + 0.5)
+            await rig.crash()
+        await rig.mouth.say("Tell me a story")
+        await rig.hears("The end.")
+        assert words(rig.heard) == words(GREETING + LONG["answer"]["say"])
+        assert len(rig.actors) == 6
+
+    play(story, redis_url, LONG, settings=UNASKING, packed=packed)
+
+
+@pytest.mark.parametrize(
+    ("packed", "steady_s"), [(False, HOST_STEADY_S), (True, STEADY_S)], ids=["its host", "packed"]
+)
+def test_a_call_that_loses_three_in_a_row_before_they_are_steady_is_given_up(
+    redis_url: str, packed: bool, steady_s: float
+) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await asyncio.sleep(STEADY_S)
+        for _ in range(1 + 3):  # the first was steady
+            await rig.crash()
+            await asyncio.sleep(steady_s - 0.5)
+        await rig.until(rig.closed.is_set)
+        assert words(rig.heard) == words(GREETING + phrases.UNAVAILABLE)
+        assert len(rig.actors) == 1 + 3
+
+    play(story, redis_url, LONG, settings=UNASKING, packed=packed)
+
+
+def test_a_call_that_loses_host_after_host_is_given_up_in_the_end(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        for _ in range(HOSTS_LIMIT):
+            await asyncio.sleep(HOST_STEADY_S + 0.5)
+            await rig.crash()
+        await rig.until(rig.closed.is_set)
+        assert words(rig.heard) == words(GREETING + phrases.UNAVAILABLE)
+        assert len(rig.actors) == HOSTS_LIMIT
+
+    play(story, redis_url, LONG, settings=UNASKING)
+
+
+def test_a_call_that_says_goodbye_when_the_drain_time_is_over_ends_as_it_would(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("Thanks")
+        await rig.hears("You are")
+        rig.stream.tell(Drained())
+        await rig.until(rig.closed.is_set)
+        assert words(rig.heard) == words(GREETING + BYE["answer"]["say"])
+        assert (await rig.sessions.read(CALL)).next == "hangup"
+
+    play(story, redis_url, BYE)
+
+
+def test_a_caller_who_interrupts_the_goodbye_after_the_drain_time_is_told_then(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("Thanks")
+        await rig.hears("You are")
+        rig.stream.tell(Drained())
+        await rig.mouth.say("wait one more thing")
+        await rig.until(rig.closed.is_set)
+        assert rig.heard.endswith(phrases.UNAVAILABLE)
+        assert (await rig.sessions.read(CALL)).next == "fallback"
+
+    long = {
+        "user": "thanks",
+        "answer": {
+            "say": "You are very welcome indeed, and thanks for calling us. Goodbye.",
+            "calls": [{"name": "end_call"}],
+        },
+    }
+    play(story, redis_url, long)
+
+
+def test_a_caller_whose_successor_never_attaches_hears_so_after_five_seconds(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(_: CallActor) -> None:
+        await asyncio.sleep(3600)
+
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        monkeypatch.setattr(CallActor, "started", hangs)
+        lost_s = now()
+        await rig.crash()
+        await rig.hears("Sorry")
+        assert 5.0 < now() - lost_s < 6.0
+        await rig.until(rig.closed.is_set)
+        assert (await rig.sessions.read(CALL)).next == "fallback"
+
+    play(story, redis_url)
+
+
+def test_a_call_that_outlasts_the_apps_drain_ends_its_sentence_and_is_told_why(redis_url: str) -> None:
+    async def run() -> None:
+        rig = Rig(redis_url, [LONG], settings=new_settings(fallback_number="+13125550199"))
+        await rig.open()
+        try:
+            await rig.hears("How can I help?")
+            await rig.mouth.say("Tell me a story")
+            await rig.hears("Once")
+            assert rig.stream is not None
+            rig.stream.tell(Drained())
+            rig.stream.tell(Drained())  # again, with a later renewal
+            await rig.until(rig.closed.is_set)
+            assert rig.heard.endswith(phrases.UNAVAILABLE_DIALLING)
+            assert rig.heard.count(phrases.UNAVAILABLE_DIALLING) == 1
+            stored = await rig.sessions.read(CALL)
+            assert stored is not None
+            assert stored.next == "fallback"
+        finally:
+            await rig.close()
+
+    run_virtual(run())
 
 
 def test_a_caller_whom_no_host_takes_hears_so_after_five_seconds(redis_url: str) -> None:

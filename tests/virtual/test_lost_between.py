@@ -13,7 +13,7 @@ from engine.messages import DtmfPressed, Speak, Start
 from engine.record import Store
 from engine.session import Stored, Written
 from tests.virtual.rig import CALL, GREETING, Rig
-from tests.virtual.test_conversation import BYE, LONG, play
+from tests.virtual.test_conversation import LONG, play
 from tests.virtual.test_resume import PATIENT, SLOW, STORY, words
 
 
@@ -56,9 +56,11 @@ def test_a_key_that_nobody_read_is_read_by_the_successor(redis_url: str) -> None
     play(story, redis_url, {"user": "pressed 1", "answer": {"say": "One."}})
 
 
-def test_a_goodbye_that_was_not_decided_on_is_told_to_the_model_as_too_late(redis_url: str) -> None:
+def test_a_goodbye_that_came_with_other_tools_and_was_not_refused_yet_is_told_to_the_model_as_too_late(
+    redis_url: str,
+) -> None:
     class Dying:
-        """A store whose user dies right after it wrote down that the model ends the call."""
+        """A store whose user dies right after it wrote down that the model ends the call and looks something up."""
 
         def __init__(self, store: Store) -> None:
             self._store = store
@@ -79,11 +81,13 @@ def test_a_goodbye_that_was_not_decided_on_is_told_to_the_model_as_too_late(redi
         await rig.hears("How can I help?")
         await rig.mouth.say("That is all thanks")
         await rig.hears("I am still here.")
-        assert TOO_LATE in rig.brain.asked[-1].messages[-2]["content"]
-        assert rig.tools.asked == []
+        told = [str(one["content"]) for one in rig.brain.asked[-1].messages if one["role"] == "tool"]
+        assert [TOO_LATE in one for one in told] == [True, False]
+        assert [one.tool for one in rig.tools.asked] == ["get_slots"]
 
-    after = {"after_tool": "end_call", "answer": {"say": "I am still here."}}
-    play(story, redis_url, BYE, after, observe=observe)
+    both = {"user": "thanks", "answer": {"calls": [{"name": "end_call"}, {"name": "get_slots"}]}}
+    after = {"after_tool": "*", "answer": {"say": "I am still here."}}
+    play(story, redis_url, both, after, observe=observe)
 
 
 def test_lost_with_its_stream_a_call_knows_by_the_clock_what_was_heard(redis_url: str) -> None:

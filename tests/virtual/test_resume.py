@@ -1,5 +1,7 @@
 """A CallActor is lost in the middle of things, and its successor goes on by the seam's rules, in virtual time."""
 
+import asyncio
+
 import pytest
 
 from actors.call import CallActor
@@ -264,6 +266,23 @@ def test_while_redis_is_away_the_call_goes_on_and_is_written_whole_afterwards(re
     play(story, redis_url, LONG, SLOTS, OFFER)
 
 
+@pytest.mark.parametrize("away_s", [0.3, 60.0])
+def test_a_call_that_ends_while_redis_is_away_is_written_when_it_is_back_or_ends_unwritten(
+    redis_url: str, away_s: float
+) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        rig.store.away = True
+        asyncio.get_running_loop().call_later(away_s, setattr, rig.store, "away", False)
+        await rig.hang_up()
+        assert outcome(rig) == "caller_hung_up"
+        stored = (await rig.sessions.read(CALL)).meta.outcome
+        assert stored == ("caller_hung_up" if away_s < 1 else "")
+        assert now() < 30
+
+    play(story, redis_url)
+
+
 def test_while_redis_is_away_nothing_is_changed_and_nothing_promised(redis_url: str) -> None:
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")
@@ -310,7 +329,7 @@ def test_a_session_that_nobody_can_read_ends_in_one_sentence_at_once_and_not_in_
         stored = await rig.sessions.glance(CALL)
         assert stored is not None
         assert stored.next == "fallback"
-        assert len(rig.spots) == 3
+        assert len(rig.spots) == 1 + 3  # the first was steady
 
     play(story, redis_url, LONG)
 

@@ -14,6 +14,7 @@ import msgspec
 import redis.asyncio as redis_async
 from twilio.request_validator import RequestValidator
 
+from engine.door import TRIED_AGAIN
 from engine.session import SessionStore, Stored, Whereabouts
 from launcher.app import RunningApp
 from local.chat import Exchange
@@ -29,6 +30,27 @@ SARAH, TOM = "+13125550142", "+13125550188"
 TRANSFER = "+13125550177"  # the dealership's people
 LIMIT_S = 30.0
 VOICE = "/api/v1/voice"
+USUAL: dict[str, Any] = {  # settings of an app that is tested, but for addresses
+    "_env_file": None,
+    "base_url": "",
+    "database_url": "",
+    "redis_url": "",
+    "deepgram_api_key": "key",
+    "openai_api_key": "key",
+    "twilio_account_sid": ACCOUNT,
+    "twilio_auth_token": AUTH_TOKEN,
+    "dealership_name": "Elm",  # short greetings
+    "transfer_number": TRANSFER,
+    "fallback_number": FALLBACK,
+    "tool_replicas": 2,
+    "tool_replicas_max": 2,  # pids tell replicas apart only while none is added for load
+    "tool_calls_per_turn": 3,
+    "token_ttl_s": 5,
+    "capacity": 100,
+    "silence_prompt_s": 2.0,
+    "silence_prompts": 1,
+    "max_call_s": 120.0,
+}
 
 Found = TypeVar("Found")
 
@@ -53,6 +75,7 @@ class Talk:
     call: SimCall
     person: MarksPerson
     first_exchange: int
+    last_exchange: int | None = None  # set when the same number calls again
 
     @property
     def sid(self) -> str:
@@ -65,7 +88,7 @@ class Talk:
 
     def exchanges(self) -> list[Exchange]:
         """What the model was asked on this call."""
-        asked = self.bench.model.record.exchanges[self.first_exchange :]
+        asked = self.bench.model.record.exchanges[self.first_exchange : self.last_exchange]
         return [exchange for exchange in asked if caller_of(exchange.request) == self.caller]
 
     def heard(self) -> list[str]:
@@ -99,6 +122,7 @@ class Bench:
         self._redis = redis_async.Redis.from_url(app.settings.redis_url)
         known = {SARAH[-2:], TOM[-2:], "17", "63", "77", "00", "99"}
         few = (f"+131255501{n:02}" for n in range(100) if f"{n:02}" not in known)
+        self._talks: dict[str, Talk] = {}  # the last of each number
         self._numbers = itertools.chain(few, (f"+1312555{n:04}" for n in range(2000, 10_000)))
 
     async def open(self) -> None:
@@ -126,18 +150,26 @@ class Bench:
         script: Callable[[Caller], Awaitable[None]],
         *rules: Rule,
         caller: str | None = None,
+        base: str = "",
         **options: Any,
     ) -> Talk:
-        """A person calls, and the model answers that number by these rules."""
+        """A person calls, and the model answers that number by these rules.
+
+        Twilio reaches the app at `base`, if that is not its own address.
+        """
+        base = base or self.app.url
         number = caller or self.number()
         self.model.answers(number, *rules)
         person = MarksPerson(script)
         first = len(self.model.record.exchanges)
-        options = {"status_url": f"{self.app.url}{VOICE}/status", "max_s": 90.0, **options}
+        if number in self._talks:
+            self._talks[number].last_exchange = first
+        options = {"status_url": f"{base}{VOICE}/status", "max_s": 90.0, **options}
         call = await self.twilio.dial(
-            f"{self.app.url}{VOICE}/incoming", caller=number, person=person, **options
+            f"{base}{VOICE}/incoming#{TRIED_AGAIN}", caller=number, person=person, **options
         )
-        return Talk(self, number, call, person, first)
+        self._talks[number] = talk = Talk(self, number, call, person, first)
+        return talk
 
     def ringing(self, caller: str) -> dict[str, str]:
         """The fields of a voice request, for a call made without `dial`."""
@@ -205,9 +237,9 @@ class Bench:
         """The keys that Redis will never forget by itself."""
         return [key.decode() async for key in self._redis.scan_iter() if await self._redis.ttl(key) == -1]
 
-    async def slots(self) -> int:
-        """How many calls count against the capacity."""
-        return len(await self._store.slots())
+    async def slots(self) -> list[str]:
+        """The calls that count against the capacity."""
+        return await self._store.slots()
 
     async def live(self) -> list[str]:
         """The app's live calls."""

@@ -12,13 +12,13 @@ import pytest
 import pytest_asyncio
 
 from engine.settings import load_settings
-from launcher.app import RunningApp, running_app
+from launcher.app import MODEST, RunningApp, running_app
 from launcher.ports import free_ports
 from local.serving import bound, serving_on
 from simulators.marks import MarksDelays
 from simulators.twilio import SimTwilio
 from simulators.vendors import CarServer, ModelServer, Speech
-from tests.whole.bench import ACCOUNT, AUTH_TOKEN, FALLBACK, TRANSFER, Bench, MakesCall, Talk
+from tests.whole.bench import ACCOUNT, AUTH_TOKEN, USUAL, Bench, MakesCall, Talk
 
 
 @pytest.fixture(scope="session")
@@ -34,33 +34,16 @@ def app(listeners: list[socket.socket], tmp_path_factory: pytest.TempPathFactory
     speech, model, cars = (one.getsockname()[1] for one in listeners)
     [own] = free_ports(1)
     settings = load_settings(
-        _env_file=None,
+        **USUAL,
         port=own,
-        base_url="",
-        database_url="",
-        redis_url="",
-        deepgram_api_key="key",
         deepgram_base_url=f"http://127.0.0.1:{speech}",
-        openai_api_key="key",
         openai_base_url=f"http://127.0.0.1:{model}/v1",
         nhtsa_base_url=f"http://127.0.0.1:{cars}/api/vehicles",
-        twilio_account_sid=ACCOUNT,
-        twilio_auth_token=AUTH_TOKEN,
-        dealership_name="Elm",  # short greetings
-        transfer_number=TRANSFER,
-        fallback_number=FALLBACK,
         # Two, although one starts sooner: a call's webhook, stream and stream's end then meet different replicas.
         ingress_replicas=2,
-        tool_replicas=2,
-        tool_replicas_max=2,  # pids tell replicas apart only while none is added for load
-        tool_calls_per_turn=3,
-        token_ttl_s=5,
-        silence_prompt_s=2.0,
-        silence_prompts=1,
-        max_call_s=120.0,
         tape_dir=str(tmp_path_factory.mktemp("tapes")),
     )
-    with running_app(settings, directory=tmp_path_factory.mktemp("whole")) as running:
+    with running_app(settings, directory=tmp_path_factory.mktemp("whole"), niceness=MODEST) as running:
         yield running
 
 

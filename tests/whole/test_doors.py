@@ -69,6 +69,11 @@ async def refusal(url: str, messages: list[str]) -> int | None:
         return await closed(socket)
 
 
+async def opened(bench: Bench) -> tuple[int, int]:
+    """How many sockets to the vendors of speech were ever opened, and how often the model was asked."""
+    return bench.speech.watch.opened, len(bench.model.record.exchanges)
+
+
 async def test_a_webhook_without_twilios_signature_gets_nothing(bench: Bench) -> None:
     fields = bench.ringing(bench.number())
     for path in ("incoming", "stream-ended", "status"):
@@ -142,9 +147,12 @@ async def test_a_token_opens_the_stream_of_its_call_once_and_only_for_a_while(be
     assert other not in await bench.live()
 
 
-async def test_a_stream_that_does_not_begin_as_twilios_do_is_closed(bench: Bench) -> None:
+async def test_a_stream_that_does_not_begin_as_twilios_do_is_closed_and_opens_nothing_at_the_vendors(
+    bench: Bench,
+) -> None:
     call, url, token = await rung(bench)
     connected, start = begin(call, token)
+    before = await opened(bench)
     audio = {"track": "inbound", "chunk": "1", "timestamp": "1", "payload": "//8="}
     media = json.dumps({"event": "media", "sequenceNumber": "1", "media": audio})
     beginnings = {
@@ -158,6 +166,7 @@ async def test_a_stream_that_does_not_begin_as_twilios_do_is_closed(bench: Bench
     codes = await asyncio.gather(*(refusal(url, messages) for messages in beginnings.values()))
 
     assert dict(zip(beginnings, codes, strict=True)) == dict.fromkeys(beginnings, POLICY)
+    assert await opened(bench) == before
 
 
 async def test_everyone_is_greeted_by_what_may_be_said_to_them(bench: Bench) -> None:

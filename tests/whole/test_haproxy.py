@@ -22,8 +22,13 @@ def ancestors(pid: int) -> list[int]:
     return found
 
 
-async def admin(socket: Path, command: str) -> str:
-    """What HAProxy's stats socket answers."""
+REPLICA = "http-default,SERVE_REPLICA"  # in HAProxy's table, before an ingress replica's name
+
+
+async def haproxy_says(bench: Bench, command: str) -> str:
+    """What HAProxy's stats socket answers. Raises `OSError` while there is no HAProxy."""
+    name = Path(bench.app.ray_environment["RAY_SERVE_HAPROXY_SOCKET_PATH"]).name
+    [socket] = (bench.app.run_dir / "h").glob(f"*/{name}")
     async with asyncio.timeout(10):
         reader, writer = await asyncio.open_unix_connection(socket)
         writer.write(f"{command}\n".encode())
@@ -34,14 +39,11 @@ async def admin(socket: Path, command: str) -> str:
 
 
 async def test_haproxy_carries_the_call(bench: Bench) -> None:
-    run_dir, listing = bench.app.run_dir, []
-    [stats] = (run_dir / "h").glob(
-        f"*/{Path(bench.app.ray_environment['RAY_SERVE_HAPROXY_SOCKET_PATH']).name}"
-    )
+    listing = []
 
     async def knows_all_replicas() -> bool:
-        table = await admin(stats, "show stat")
-        return table.count("http-default,SERVE_REPLICA") == bench.app.settings.ingress_replicas
+        table = await haproxy_says(bench, "show stat")
+        return table.count(REPLICA) == bench.app.settings.ingress_replicas
 
     # Until then it is restarted with a new configuration, and calls of before are with the old process.
     await eventually(knows_all_replicas, "all ingress replicas in HAProxy's table")
@@ -51,13 +53,13 @@ async def test_haproxy_carries_the_call(bench: Bench) -> None:
         assert c.line.leg is not None
         assert c.line.leg._socket is not None
         own_port = c.line.leg._socket.local_address[1]
-        sessions = await admin(stats, "show sess")
+        sessions = await haproxy_says(bench, "show sess")
         listing.extend(line for line in sessions.splitlines() if f"src=127.0.0.1:{own_port} " in line)
 
     talk = await bench.dial(person)
     await talk.ended()
 
-    haproxies = processes.find(run_dir, {"haproxy"})
+    haproxies = processes.find(bench.app.run_dir, {"haproxy"})
     assert haproxies
     assert all(os.getpid() in ancestors(pid) for pid in haproxies)
     [session] = listing

@@ -60,7 +60,7 @@ async def held(bench: Bench) -> Held:
         now[f"{one.role}: tasks"] += one.tasks
     [row] = await bench.rows("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
     now["postgres: connections"] = row["count"]
-    now["redis: slots"] = await bench.slots()
+    now["redis: slots"] = len(await bench.slots())
     now["speech: open streams"] = len(bench.speech.watch.sockets)
     return now
 

@@ -29,6 +29,11 @@ LEGS = {
 async def test_a_caller_is_known_asks_interrupts_books_and_is_hung_up_on_after_goodbye(
     bench: Bench, talk: Talk
 ) -> None:
+    await it_went_well(bench, talk)
+
+
+async def it_went_well(bench: Bench, talk: Talk) -> None:
+    """Everything that is to be seen of the call of `sarah_books`."""
     status = await talk.ended()
     log = await bench.logged(talk.sid, "completed")
 

@@ -1,0 +1,128 @@
+"""Wherever conversations run, the same call is the same, and `/calls` tells where that is."""
+
+import asyncio
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from bench.held import processes_of
+from engine.session import Whereabouts
+from simulators.caller import Caller
+from tests.chaos.victims import spares, where
+from tests.whole.bench import Bench, Talk
+from tests.whole.booking import sarah_books
+from tests.whole.fixtures import own_twilio
+from tests.whole.nodes import node_bench
+from tests.whole.test_whole_call import it_went_well
+
+pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
+
+CALLS = 3  # at once: two of them at least share one of two replicas
+OWN_APPS: dict[str, dict[str, Any]] = {
+    "packed": {"placement": "packed", "ingress_replicas": 1},
+    "a host each": {"placement": "split", "calls_per_host": 1, "spare_hosts": CALLS, "ingress_replicas": 1},
+}
+"""The shared app has the third placement: split, with hosts that calls share."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Calls that were up at once, the first of them Sarah's: where each ran, and the app's processes meanwhile."""
+
+    bench: Bench
+    sarah: Talk
+    ran: list[Whereabouts]
+    roles: dict[int, str]  # by pid
+
+    def by_ingress(self) -> list[list[Whereabouts]]:
+        """The calls of each ingress replica."""
+        found = defaultdict(list)
+        for one in self.ran:
+            found[one.ingress_pid].append(one)
+        return list(found.values())
+
+    def role_of(self, pid: int) -> str:
+        """What this process of the app is."""
+        return self.roles.get(pid, "none of the app's")
+
+
+async def placed_in(bench: Bench) -> Placed:
+    """Sarah books while others are on the line."""
+    seen = asyncio.Event()
+
+    async def waits(c: Caller) -> None:
+        await c.hears("help you today?")
+        await asyncio.wait_for(seen.wait(), 60)
+        await c.hang_up()
+
+    async with own_twilio(bench):
+        if bench.app.settings.placement == "split":
+            await spares(bench)
+        talks = [await sarah_books(bench), *[await bench.dial(waits) for _ in range(CALLS - 1)]]
+        try:
+            ran = await where(bench, talks)
+            roles = {pid: one.role for pid, one in processes_of(str(bench.app.run_dir)).items()}
+        finally:
+            seen.set()
+        for talk in talks:
+            await talk.ended()
+    return Placed(bench, talks[0], list(ran.values()), roles)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def placed(
+    whole_bench: Bench, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[dict[str, Placed]]:
+    """Such calls in every placement. The apps start at once, and the calls are made together."""
+    async with contextlib.AsyncExitStack() as running:
+        directories = [tmp_path_factory.mktemp("node") for _ in OWN_APPS]
+        nodes = [
+            node_bench(chosen, home) for chosen, home in zip(OWN_APPS.values(), directories, strict=True)
+        ]
+        benches = await asyncio.gather(*(running.enter_async_context(node) for node in nodes))
+        found = await asyncio.gather(*(placed_in(one) for one in [whole_bench, *benches]))
+        yield dict(zip(["shared hosts", *OWN_APPS], found, strict=True))
+
+
+@pytest.mark.parametrize("placement", ["shared hosts", *OWN_APPS])
+async def test_the_same_call_is_the_same_in_every_placement(
+    placed: dict[str, Placed], placement: str
+) -> None:
+    one = placed[placement]
+    await it_went_well(one.bench, one.sarah)
+
+
+@pytest.mark.parametrize("placement", ["shared hosts", *OWN_APPS])
+async def test_live_calls_are_listed_with_where_they_run(placed: dict[str, Placed], placement: str) -> None:
+    ran = placed[placement].ran
+    assert len(ran) == CALLS
+    for one in ran:
+        assert (one.state, one.epoch) == ("running", 1)
+        assert placed[placement].role_of(one.ingress_pid) == "ingress"
+        assert int(one.host, 16), "no id of a Ray actor"
+    assert len({one.host for one in ran}) == len({one.host_pid for one in ran})
+
+
+async def test_packed_calls_run_in_their_ingress_and_there_are_no_hosts(placed: dict[str, Placed]) -> None:
+    packed = placed["packed"]
+    assert [one.host_pid for one in packed.ran] == [one.ingress_pid for one in packed.ran]
+    assert Counter(packed.roles.values())["hosts"] == 0
+
+
+async def test_calls_of_one_replica_share_a_host_that_is_not_the_ingress(placed: dict[str, Placed]) -> None:
+    shared = placed["shared hosts"]
+    assert max(len(calls) for calls in shared.by_ingress()) >= 2
+    for calls in shared.by_ingress():
+        [pid] = {one.host_pid for one in calls}
+        assert shared.role_of(pid) == "hosts"
+
+
+async def test_with_one_call_a_host_each_call_has_a_process_of_its_own(placed: dict[str, Placed]) -> None:
+    own = placed["a host each"]
+    assert len({one.host_pid for one in own.ran}) == CALLS
+    assert {own.role_of(one.host_pid) for one in own.ran} == {"hosts"}

@@ -187,6 +187,7 @@ class CallActor(Actor):
                 await self._replying.sentence(request, text)
             case ToolCalls(request, calls):
                 await self._replying.tool_calls(request, calls)
+                self._hold()
             case ToolResult():
                 await self._tool_result(message)
             case ReplyEnded() | ReplyFailed():
@@ -318,8 +319,25 @@ class CallActor(Actor):
 
     async def _tool_result(self, result: ToolResult) -> None:
         turn = self._runs.finish(result)
-        if turn is None:
-            return
+        if turn is not None:
+            await self._tool_settled(turn)
+
+    def _hold(self) -> bool:
+        pause_s = self._runs.held_for_s()
+        if pause_s is None:
+            return False
+        self.after(pause_s, Tick("held"))
+        return True
+
+    async def _held(self) -> None:
+        """A change waits for the session, which Redis did not take at once."""
+        await self._record.save()
+        if self._record.protected:
+            self._runs.release()
+        elif not self._hold():
+            await self._tool_settled(self._runs.refuse_held())
+
+    async def _tool_settled(self, turn: int) -> None:
         await self._record.save()
         if self._ending.gone is not None:
             await self._finish_if_done()
@@ -367,6 +385,8 @@ class CallActor(Actor):
                 await self._interrupt(0.0)
                 await self._speaking.say_turn(Cause.PROMPT, phrases.TOO_LONG)
                 await self._ending.decide(Outcome.COMPLETED, final=True)
+            case Tick("held") if self._runs.holding:
+                await self._held()
             case Tick("gone" | "unwritten"):
                 await self._finish()
             case Tick("keys", n) if self._keys.complete(n):

@@ -225,7 +225,9 @@ class Replying:
             await self._record.save()
         for call in plan.run:
             self._runs.start(call, reply.turn)
-        if not plan.run:
+        for call in plan.held:
+            self._runs.hold(call, reply.turn)
+        if not self._runs.busy:
             reply.may_call = False  # it was told why: now it has to answer
             await self._ask_again(reply)
 

@@ -18,13 +18,16 @@ TOO_MANY = "too many tools in one turn: answer with what is known"
 ALONE = "run alone: ask for it again when the other tools have answered"
 TOO_LATE = "the call went on instead"
 UNPROTECTED = "nothing can be changed at the moment: say so, and offer to take it down for later"
+HELD_S = (0.1, 0.3, 0.6)  # until the session is written again, each time: Redis may only be slow
 
 
 @dataclass
 class Plan:
-    """What is to become of one reply's calls, but for its verb: each is run, or refused (and why)."""
+    """What is to become of one reply's calls, but for its verb: each is run, held until the session has it, or
+    refused (and why)."""
 
     run: list[ToolCall] = field(default_factory=list)
+    held: list[ToolCall] = field(default_factory=list)
     refused: list[tuple[ToolCall, str]] = field(default_factory=list)
 
 
@@ -56,19 +59,21 @@ class ToolRuns:
         self._legs = legs
         self._limit = limit_per_turn
         self._running: dict[str, _Run] = {}
+        self._held: list[tuple[ToolCall, int]] = []
+        self._pauses_s: list[float] = []
 
     @property
     def busy(self) -> bool:
-        """Whether a tool is running."""
-        return bool(self._running)
+        """Whether a tool is running, or is held."""
+        return bool(self._running or self._held)
 
     def verb(self, calls: tuple[ToolCall, ...]) -> ToolCall | None:
         """The call that ends the conversation, if the reply asks for no tool beside it."""
         return calls[0] if calls and all(call.name in VERBS for call in calls) else None
 
     def plan(self, calls: tuple[ToolCall, ...], turn: int) -> Plan:
-        """Sorts a reply's calls, which are in the record. Changes need a session that holds them: without, nothing is
-        promised."""
+        """Sorts a reply's calls, which are in the record. Changes need a session that holds them: without, they would
+        be made again after a crash, or be unknown to who goes on."""
         plan = Plan()
         verbs = [call for call in calls if call.name in VERBS]
         others = [call for call in calls if call not in verbs]
@@ -78,7 +83,7 @@ class ToolRuns:
             if before + place >= self._limit:
                 plan.refused.append((call, TOO_MANY))
             elif call.name in self._changing and not self._record.protected:
-                plan.refused.append((call, UNPROTECTED))
+                plan.held.append(call)
             else:
                 plan.run.append(call)
         verb = self.verb(calls)
@@ -95,6 +100,34 @@ class ToolRuns:
         self._tools.tell(
             ToolRequest(info.call, self._record.epoch, call.name, call.arguments, info.caller, key)
         )
+
+    @property
+    def holding(self) -> bool:
+        """Whether a change is held."""
+        return bool(self._held)
+
+    def hold(self, call: ToolCall, turn: int) -> None:
+        """Waits with a change until the session has it."""
+        if not self._held:
+            self._pauses_s = list(HELD_S)
+        self._held.append((call, turn))
+
+    def held_for_s(self) -> float | None:
+        """How long to wait until the session is written again; None if nothing is held, or it has been long enough."""
+        return self._pauses_s.pop(0) if self._held and self._pauses_s else None
+
+    def release(self) -> None:
+        """The session has what is held: runs it."""
+        held, self._held = self._held, []
+        for call, turn in held:
+            self.start(call, turn)
+
+    def refuse_held(self) -> int:
+        """The session can't be written: puts that into the record, as results; the turn that they belong to."""
+        held, self._held = self._held, []
+        for call, turn in held:
+            self._record.add(returned(turn, call, UNPROTECTED))
+        return held[-1][1]
 
     def resume(self) -> None:
         """Runs what a predecessor was asked for and has no result of; an end that it did not decide on is refused."""

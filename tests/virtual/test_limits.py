@@ -386,6 +386,30 @@ def test_the_first_change_after_redis_went_away_is_refused_too(redis_url: str) -
     play(story, redis_url, book, sorry)
 
 
+@pytest.mark.parametrize("then", ["waits", "interrupts", "is killed"])
+def test_a_change_that_redis_is_too_slow_for_is_made_when_it_answers(redis_url: str, then: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("Please book it")
+        await rig.until(lambda: bool(rig.brain.asked))
+        rig.store.away = True
+        asyncio.get_running_loop().call_later(1.5, setattr, rig.store, "away", False)
+        await asyncio.sleep(1.3)
+        if then == "interrupts":
+            await rig.mouth.say("And some tyres")
+        elif then == "is killed":
+            await rig.crash()
+        else:
+            assert rig.tools.asked == []
+        await rig.hears("It is booked." if then != "interrupts" else "Tyres it is.")
+        assert [request.tool for request in rig.tools.asked] == ["book"]
+
+    book = {"user": "book", "answer": {"calls": [{"name": "book"}], "first_token_s": 1.0}}
+    tyres = {"user": "tyres", "answer": {"say": "Tyres it is."}}
+    done = {"after_tool": "book", "answer": {"say": "It is booked."}}
+    play(story, redis_url, done, tyres, book)
+
+
 def test_what_was_said_while_redis_was_away_is_not_numbered_again(redis_url: str) -> None:
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 # HAProxy's check of a replica. It answers that path itself, so that nobody else's request is exactly this; a check that
 # waits behind a crowd for 5 s would tell HAProxy that the replica is gone.
 HEALTH_CHECK = b"GET /-/healthz HTTP/"
-RESTS = 1.0  # times what the last one took: a crowd has half of the time
+RESTS = 2.0  # times what the last one took: a crowd has a third of the time
 LONGEST_REST_S = 0.005  # a machine that is slow anyway is not to take for ever
 
 

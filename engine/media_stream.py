@@ -21,7 +21,7 @@ from engine.twilio.stream import Dtmf, Mark, Media, Start, Stop, StreamReader, S
 
 log = logging.getLogger("engine.media_stream")
 
-START_LIMIT_S = 4.0  # to a `start` whose token is right; with what closing takes, 5 s
+START_LIMIT_S = 3.0  # to a `start` whose token is right; with its turn in a crowd and what closing takes, 5 s
 UNKNOWN_LIMIT = (
     500  # sockets of this replica that nobody vouches for: a token has still to come, or they are closed
 )

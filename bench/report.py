@@ -212,7 +212,12 @@ def summary(runs: Sequence[Run]) -> str:
     """What the project's README says: the first table, and what callers waited for in the engine."""
     targets = [run.target for run in runs]
     where = dict.fromkeys(f"{run.machine}, {run.date}" for run in runs)
-    parts = ["; ".join(where) + ":", cost_sheet(targets).markdown(), wait_sheet(targets).markdown()]
+    versions = dict.fromkeys(f"{run.target.name} {run.target.version}" for run in runs)
+    parts = [
+        f"{'; '.join(where)} ({'; '.join(versions)}):",
+        cost_sheet(targets).markdown(),
+        wait_sheet(targets).markdown(),
+    ]
     return "\n" + "\n\n".join(parts) + "\n\n"
 
 

@@ -7,6 +7,7 @@ app is looked at. After the first round it may grow by `GROWTH`, and no more.
 import argparse
 import asyncio
 import contextlib
+import itertools
 import tempfile
 import time
 from collections.abc import Iterator
@@ -62,6 +63,15 @@ def histories(rounds: list[dict[int, Process]]) -> list[History]:
     for pid, process in rounds[-1].items():
         found.append(History(pid, process.role, tuple(one[pid].memory_kb for one in rounds if pid in one)))
     return sorted(found, key=lambda one: (one.role, one.pid))
+
+
+def went(rounds: list[dict[int, Process]]) -> list[str]:
+    """Roles of which a process was there in one round and not in the next: nothing of a soak ends any."""
+    return sorted(
+        before[pid].role
+        for before, after in itertools.pairwise(rounds)
+        for pid in before.keys() - after.keys()
+    )
 
 
 @contextlib.contextmanager
@@ -144,7 +154,7 @@ def table(processes: list[History]) -> Table:
 
 
 def main() -> None:
-    """Ends with 1 if a process has grown."""
+    """Ends with 1 if a process has grown, or has ended."""
     parser = argparse.ArgumentParser(prog="bench.soak", description=__doc__)
     parser.add_argument("--calls", type=int, default=2000)
     parser.add_argument("--lines", type=int, default=20, help="calls at once")
@@ -160,7 +170,10 @@ def main() -> None:
         rounds = asyncio.run(_soak(app, listening, options.calls, options.lines, console))
     processes = histories(rounds)
     console.print(table(processes))
-    raise SystemExit(any(one.leaks for one in processes))
+    ended = went(rounds)
+    if ended:
+        console.print(f"Ended between rounds: {', '.join(ended)}")
+    raise SystemExit(bool(ended) or any(one.leaks for one in processes))
 
 
 if __name__ == "__main__":

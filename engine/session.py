@@ -334,6 +334,10 @@ class SessionAway(Exception):
     """Redis can't be reached or is too slow."""
 
 
+class SessionUnreadable(SessionAway):
+    """What Redis has of a call is not what was written."""
+
+
 class NoSlot(Exception):
     """This call is not taken; the message says why: "full", "draining", or "gone": it has ended already."""
 
@@ -355,6 +359,14 @@ _ITEM = msgspec.json.Decoder(AnyItem)
 
 
 def _stored(epoch: int, fields: dict[bytes, bytes]) -> Stored:
+    """Raises `SessionUnreadable`."""
+    try:
+        return _decoded(epoch, fields)
+    except ValueError as error:  # msgspec's too
+        raise SessionUnreadable(f"a session can't be read: {error}") from error
+
+
+def _decoded(epoch: int, fields: dict[bytes, bytes]) -> Stored:
     items = {
         int(name[5:]): _ITEM.decode(value)
         for name, value in sorted(fields.items())

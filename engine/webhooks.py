@@ -130,8 +130,12 @@ class Webhooks:
         store = self._store
         token = await store.ring(info, self._settings.capacity)
         self._log.open_call(info)
-        await store.keep_context(info.call, await self._context(info))
-        self._ringing.tell(Rings(info.call, token, ""))
+        self._ringing.tell(Rings(info.call, token, ""))  # whatever comes, the slot is given back
+        context = await self._context(info)
+        try:
+            await store.keep_context(info.call, context)
+        except SessionAway as error:
+            log.warning("caller's context not kept: %s", error)
         return self._connect(request, token, 0)
 
     async def _context(self, info: CallInfo) -> CallerContext:

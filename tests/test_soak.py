@@ -1,7 +1,7 @@
 """What `make soak` calls a leak."""
 
 from bench.held import Process
-from bench.soak import histories
+from bench.soak import histories, went
 
 
 def rounds(*memory_mb: dict[int, float]) -> list[dict[int, Process]]:
@@ -25,8 +25,10 @@ def test_a_small_process_leaks_too() -> None:
     assert one.leaks
 
 
-def test_a_process_that_came_later_is_held_to_its_own_first_round_and_one_that_went_is_not_judged() -> None:
-    [came] = histories(rounds({1: 100}, {1: 150, 2: 80}, {2: 80.5}))
+def test_a_process_that_came_later_is_held_to_its_own_first_round_and_one_that_went_is_named() -> None:
+    seen = rounds({1: 100}, {1: 150, 2: 80}, {2: 80.5})
+    [came] = histories(seen)
+    assert went(seen) == ["hosts"]
     assert came.pid == 2
     assert came.memory_kb == (80 * 1024, int(80.5 * 1024))
     assert not came.leaks

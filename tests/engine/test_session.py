@@ -13,7 +13,17 @@ import redis.asyncio as redis_async
 from engine.history import Called, Cause, ReplyDone, Returned, Said, TurnBegan
 from engine.messages import CallerContext, CallInfo, Playback, ToolCall, Usage
 from engine.record import CallRecord, Fenced
-from engine.session import LEASE_S, Meta, NoSlot, SessionAway, SessionStore, Whereabouts, Written, item_field
+from engine.session import (
+    LEASE_S,
+    Meta,
+    NoSlot,
+    SessionAway,
+    SessionStore,
+    SessionUnreadable,
+    Whereabouts,
+    Written,
+    item_field,
+)
 
 CALL = "CA0123"
 INFO = CallInfo(CALL, "+13125550142", "+13125550100", True, 1_700_000_000.0)
@@ -435,7 +445,7 @@ async def test_what_webhooks_need_can_be_read_when_the_history_can_not(
     await store.ring(INFO, 10)
     await raw.hset(f"call:{CALL}", "item:000001", b"no JSON at all")
     await store.gave_up(CALL, True)
-    with pytest.raises(msgspec.DecodeError):
+    with pytest.raises(SessionUnreadable):
         await store.read(CALL)
     glanced = await store.glance(CALL)
     assert glanced is not None

@@ -17,7 +17,7 @@ from engine.callrows import FinalizeCall, LogEvent, Outcome
 from engine.clock import run_virtual
 from engine.door import PREFIX, Door
 from engine.messages import CallerContext, CallInfo
-from engine.session import ASKING, Meta, SessionStore, Whereabouts, Written
+from engine.session import ASKING, Meta, SessionAway, SessionStore, Whereabouts, Written
 from engine.webhooks import CONTEXTS_AT_ONCE, RESUMES, Webhooks, caller_of
 from tests.virtual.rig import Log, new_settings
 
@@ -192,6 +192,28 @@ async def test_an_end_that_does_not_tell_of_which_stream_it_is_counts(redis_url:
         for _ in range(RESUMES):
             await taking.post("stream-ended")
         assert verbs(await taking.answer("stream-ended"))[-1][0] == "Hangup"
+
+
+@pytest.mark.parametrize("field", ["meta", "info", "context", "broken_at"])
+async def test_a_session_that_can_not_be_read_is_told_and_put_through(redis_url: str, field: str) -> None:
+    async with line(redis_url, fallback_number=FALLBACK) as taking:
+        await taking.streams(await taking.post("incoming"), "MZ0")
+        await taking.store._redis.hset(f"call:{CALL}", field, b"no JSON at all")
+        say, dial = verbs(await taking.answer("stream-ended"))
+        assert spoken(say)
+        assert dial[0] == "Dial"
+        assert await taking.answer("status", status="completed") == ""
+
+
+async def test_a_call_is_taken_though_its_context_can_not_be_kept(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(call: str, context: CallerContext) -> None:
+        raise SessionAway("too slow")
+
+    async with line(redis_url) as taking:
+        monkeypatch.setattr(taking.store, "keep_context", away)
+        await taking.streams(await taking.post("incoming"), "MZ0")
 
 
 # ---------------------------------------------------------------- admission

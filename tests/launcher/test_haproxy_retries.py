@@ -130,10 +130,18 @@ async def test_a_request_that_a_dying_replica_did_not_answer_is_answered_by_the_
 
 
 async def test_many_requests_at_once_do_not_wait_for_a_replica_that_is_gone() -> None:
-    gone = await asyncio.start_server(answers, "127.0.0.1", 0)
+    checked = asyncio.Event()
+
+    async def is_well(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Until it is gone. A server whose first check fails is down at once, any other's after the second."""
+        checked.set()
+        await answers(reader, writer)
+
+    gone = await asyncio.start_server(is_well, "127.0.0.1", 0)
     alive = await asyncio.start_server(answers, "127.0.0.1", 0)
     async with gone, alive, asyncio.timeout(LIMIT_S):
         with haproxy(port_of(gone), port_of(alive)) as port:
+            await checked.wait()
             gone.close()
             began_s = time.monotonic()
             statuses = await asyncio.gather(*(post(port) for _ in range(30)))

@@ -19,8 +19,8 @@ help: ## lists these targets
 demo: $(STAMP) ## a call to watch, with no account and no telephone; SEED=n repeats one, MUTE=1 is silent
 	@exec $(PYTHON) -m demo --seed "$(SEED)" $(if $(MUTE),--mute)
 
-test: $(STAMP) ## runs all tests
-	@exec $(PYTHON) -m pytest
+test: $(STAMP) ## runs all tests: whole calls in one process, beside them in another what is light
+	@exec $(PYTHON) -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 chaos: $(STAMP) ## kills processes under live calls, TRIALS=5 times each and KILLS=100 hosts, and tells what callers heard
 	@CHAOS_TRIALS="$(TRIALS)" KILLS="$(KILLS)" exec $(PYTHON) -m pytest tests/chaos

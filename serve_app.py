@@ -276,6 +276,11 @@ class IngressActor:
         counters = asyncio.create_task(telemetry.log_counters())
         try:
             await self._hosts.ready()
+            for name, state in (
+                await self._check_ready()
+            ).items():  # connects, too: no caller has to wait for that
+                if state != "ok":
+                    log.warning("%s: the first calls will find it cold: %s", name, state)
             set_aside()
             yield
         finally:
@@ -359,6 +364,10 @@ async def _state_of(check: Awaitable[Any]) -> str:
 
 class _ServedTools(ToolActor):
     """A ToolActor that Serve ends by its destructor, the one hook that it awaits."""
+
+    def __init__(self, make_toolbox: Callable[[], Toolbox]) -> None:
+        super().__init__(make_toolbox)
+        self.warm()
 
     async def _open(self) -> Toolbox:
         toolbox = await super()._open()

@@ -28,7 +28,7 @@ class Unhealthy(Exception):
 
 
 class ToolActor:
-    """The body of the Serve deployment: one toolbox, opened at the first use.
+    """The body of the Serve deployment: one toolbox, opened by `warm` or at the first use.
 
     Health is this process's own event loop and nothing outside it: were Postgres part of it, an outage
     would have Serve kill every replica, and nothing would be left to answer.
@@ -40,6 +40,12 @@ class ToolActor:
         self._opening: asyncio.Task[Toolbox] | None = None
         self._lag = _LagMeter()
         self._broken = False
+
+    def warm(self) -> None:
+        """Begins to open the toolbox, so that the first caller need not wait for it; if that fails, they do."""
+        if self._toolbox is None and self._opening is None:
+            self._opening = asyncio.create_task(self._open(), name="open toolbox")
+            self._opening.add_done_callback(self._attempted)
 
     async def run(self, request: bytes) -> bytes:
         """Runs one tool. If the toolbox can't be opened, the result says so; the next call tries again."""
@@ -94,9 +100,8 @@ class ToolActor:
         """The open toolbox; all who wait share one attempt. Raises `_OpenFailed`."""
         if self._toolbox is not None:
             return self._toolbox
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._open(), name="open toolbox")
-            self._opening.add_done_callback(self._attempted)
+        self.warm()
+        assert self._opening is not None
         # A caller that gives up must not take the attempt of the others with it.
         return await asyncio.shield(self._opening)
 

@@ -29,6 +29,7 @@ _log = structlog.get_logger(__name__)
 
 RUN_S = 7.0  # below the engine's wait for a tool, so that the model is told something
 CONTEXT_S = 2.0
+_NOBODY = "+10000000000"
 
 REFUSED = "refused: a newer epoch has the call"
 AWAY = "The dealership's records can't be reached right now. Promise nothing; say so, or try once more."
@@ -75,6 +76,7 @@ class DealershipTools:
             raise
         self._engine = engine
         self._nhtsa = Nhtsa(self._nhtsa_base_url)
+        await self.context(_NOBODY, "")  # the first look-up compiles and prepares what all others need
 
     async def close(self) -> None:
         """Closes connections; safe to run twice."""

@@ -293,19 +293,20 @@ async def test_a_new_version_takes_the_new_calls_and_neither_it_nor_the_end_cuts
 
 async def is_replaced(app: Served, row: Row) -> None:
     bench, moments, replaced = app.bench, Moments(), asyncio.Event()
+    seen = asyncio.Event()
     older = await app.ingress_pids()
     ending = [await dial(bench, chats(replaced, moments)) for _ in range(2)]
-    lasting = await dial(bench, resumes(replaced, moments))
+    lasting = await dial(bench, resumes(seen, moments))
     await moments.all(3, "greeted")
     app.change("crm/prompt.py", "Thanks for calling", "You have reached")  # told by a ToolActor
     app.change("engine/phrases.py", "Sorry, we were cut off for a moment.", NEW_APOLOGY)  # by a CallActor
 
     meanwhile = asyncio.create_task(keep_dialling(app, replaced))
-    seen = asyncio.create_task(answers_other_than(app, older))
+    watch = asyncio.create_task(answers_other_than(app, older, seen))
     began_at = time.monotonic()
     print(await app.deploy())
     print(f"that took {time.monotonic() - began_at:.1f} s")
-    newer_at = await seen
+    newer_at = await watch
     replaced.set()
 
     newer = await app.ingress_pids()
@@ -331,13 +332,14 @@ async def keep_dialling(app: Served, until: asyncio.Event) -> list[Talk]:
     return talks
 
 
-async def answers_other_than(app: Served, older: set[int]) -> float:
-    """When another process than these first answers."""
+async def answers_other_than(app: Served, older: set[int], seen: asyncio.Event) -> float:
+    """When another process than these first answers, and the older ones' drain time begins; `seen` is set then."""
 
     async def look() -> bool:
         return await app.ingress_pid() not in older
 
     await eventually(look, "an answer of the new version", timeout_s=START_S)
+    seen.set()
     return time.monotonic()
 
 

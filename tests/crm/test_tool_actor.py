@@ -54,6 +54,34 @@ async def test_calls_at_once_share_one_attempt_to_open(make_tools: Callable[...,
     assert all(msgspec.json.decode(result, type=ToolResult).ok for result in results)
 
 
+async def test_one_that_was_warmed_has_looked_up_somebody_before_the_first_caller(
+    make_tools: Callable[..., DealershipTools],
+) -> None:
+    tools = make_tools()
+    actor = ToolActor(lambda: tools)
+    try:
+        actor.warm()
+        assert actor._opening is not None
+        await actor._opening
+        assert tools._services
+    finally:
+        await actor.close()
+
+
+async def test_one_that_could_not_be_warmed_is_opened_for_the_first_caller(
+    make_tools: Callable[..., DealershipTools],
+) -> None:
+    urls: list[dict[str, Any]] = [{"database_url": NOWHERE}, {}]
+    actor = ToolActor(lambda: make_tools(**urls.pop(0)))
+    try:
+        actor.warm()
+        assert actor._opening is not None
+        await asyncio.wait([actor._opening])
+        assert msgspec.json.decode(await actor.run(LOOKUP), type=ToolResult).ok
+    finally:
+        await actor.close()
+
+
 async def test_a_failed_opening_is_a_result_and_the_next_call_tries_again(
     make_tools: Callable[..., DealershipTools],
 ) -> None:

@@ -66,6 +66,18 @@ class Settings(BaseSettings):
         description="Comma-separated words that recognition should favour; empty: the names of the dealership's services",
     )
     tts_model: str = Field("aura-2-thalia-en", description="Deepgram speak voice")
+    stt_fallback: str = Field(
+        "",
+        description="Who hears while Deepgram can't: `local`, or the URL of another server that speaks its protocol; empty: nobody",
+    )
+    stt_fallback_key: str = Field("", description="Key for STT_FALLBACK; empty: DEEPGRAM_API_KEY")
+    stt_fallback_model: str = Field("", description="Listen model of STT_FALLBACK; empty: STT_MODEL")
+    tts_fallback: str = Field(
+        "",
+        description="Who speaks while Deepgram can't: `local`, or the URL of another server that speaks its protocol; empty: nobody",
+    )
+    tts_fallback_key: str = Field("", description="Key for TTS_FALLBACK; empty: DEEPGRAM_API_KEY")
+    tts_fallback_model: str = Field("", description="Voice of TTS_FALLBACK; empty: TTS_MODEL")
 
     # --- the model
     openai_api_key: str = Field("", description="OpenAI key; empty: the local receptionist")
@@ -73,7 +85,14 @@ class Settings(BaseSettings):
         "https://api.openai.com/v1", description="Any server that speaks chat completions (Ollama, vLLM)"
     )
     llm_model: str = Field("gpt-4o", description="Chat model (gpt-4o is announced to end on 2027-01-14)")
-    llm_fallback_model: str = Field("gpt-5.4-mini", description="Model used when the first is not found")
+    llm_fallback: str = Field(
+        "",
+        description="Who thinks while the model can't: `local`, or the URL of another server that speaks chat completions; empty: OPENAI_BASE_URL, with LLM_FALLBACK_MODEL",
+    )
+    llm_fallback_key: str = Field("", description="Key for LLM_FALLBACK; empty: OPENAI_API_KEY")
+    llm_fallback_model: str = Field(
+        "gpt-5.4-mini", description="Model asked when the first can't answer, or is not found; empty: none"
+    )
     llm_temperature: float | None = Field(
         0.3, ge=0, le=2, description="Sampling temperature; empty for models that refuse it"
     )
@@ -84,6 +103,23 @@ class Settings(BaseSettings):
         description="Longest silence of the model, before its first token and between two pieces, in seconds",
     )
     llm_reply_s: float = Field(30.0, gt=0, description="Longest reply, in seconds")
+
+    # --- vendors that fail (engine/routes.py)
+    breaker_failures: int = Field(
+        2,
+        ge=1,
+        description="Failures in a row after which all calls of a process take a vendor's fallback; one may be chance",
+    )
+    breaker_rest_s: float = Field(
+        10.0,
+        gt=0,
+        description="How long such a vendor rests before a call tries it again, in seconds; doubled after each trial in vain",
+    )
+    breaker_rest_most_s: float = Field(
+        60.0,
+        gt=0,
+        description="Longest rest, in seconds; also after a refusal that no repetition mends, such as a wrong key",
+    )
 
     # --- state
     database_url: str = Field("", description="Postgres URL; empty: an embedded Postgres under .trunkline")
@@ -185,6 +221,17 @@ class Settings(BaseSettings):
         if urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname:
             raise ValueError(
                 f"must be an http or https URL, got {value!r}: give the server's address, e.g. http://127.0.0.1:9001"
+            )
+        return value.rstrip("/")
+
+    @field_validator("stt_fallback", "tts_fallback", "llm_fallback")
+    @classmethod
+    def _fallback(cls, value: str) -> str:
+        if value in {"", "local"}:
+            return value
+        if urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname:
+            raise ValueError(
+                f"must be `local` or an http or https URL, got {value!r}: e.g. https://api.eu.deepgram.com, or leave it empty"
             )
         return value.rstrip("/")
 

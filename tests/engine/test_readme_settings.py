@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from engine.settings import Settings
+from launcher.settings_table import EXAMPLE, example, sections
 
 README = Path(__file__).parents[2] / "README.md"
 ROW = re.compile(r"^\| `([A-Z_0-9]+)` \| (.*?) \| (.*?) \|$")
@@ -31,3 +32,11 @@ def test_each_line_gives_the_default_that_holds() -> None:
         name.upper(): "" if field.default in ("", None) else str(field.default)
         for name, field in Settings.model_fields.items()
     }
+
+
+def test_the_example_of_an_env_file_is_what_the_settings_are() -> None:
+    assert EXAMPLE.read_text() == example()
+
+
+def test_no_setting_is_missing_from_the_sections() -> None:
+    assert [name for _, names in sections() for name in names] == list(Settings.model_fields)

@@ -116,10 +116,3 @@ def test_the_receptionist_is_ready_when_its_start_returns(tmp_path: Path) -> Non
     finally:
         server.stop()
     assert not server.running
-
-
-def test_every_setting_has_its_line_in_the_example() -> None:
-    lines = (ROOT / ".env.example").read_text().splitlines()
-    named = {line.lstrip("#").split("=")[0] for line in lines if "=" in line and line.startswith("#")}
-
-    assert {name.upper() for name in Settings.model_fields} <= named

@@ -243,8 +243,8 @@ class IngressActor:
     def __serve_build_asgi_app__(self) -> Starlette:
         settings = self._settings
         self._records = Records.open(settings)
-        self._deepgram = deepgram.client(settings)
-        deepgram.warm(self._deepgram, settings)
+        self._listen, self._speak = deepgram.listen_routes(settings), deepgram.speak_routes(settings)
+        deepgram.warm(self._listen, self._speak)
         self._hosts = self._place_calls()
         ports = IngressPorts(
             store=self._records.store,
@@ -326,8 +326,8 @@ class IngressActor:
             gave_up=self._records.store.gave_up,
             moved=self._records.store.moved,
             hosts=self._hosts,
-            listen=lambda: deepgram.ListenSocket(self._deepgram, settings),
-            speak=lambda: deepgram.SpeakSocket(self._deepgram, settings),
+            listen=self._listen,
+            speak=self._speak.best().way,
         )
         return StreamActor(info, stream_sid, ports, settings)
 

@@ -45,10 +45,11 @@ from engine.messages import (
     Transfer,
     TtsHeld,
 )
+from engine.routes import Routes
 from engine.session import SessionAway, Whereabouts
 from engine.settings import Settings
 from engine.telemetry import count
-from engine.vendors.deepgram import ListenSocket, SpeakSocket
+from engine.vendors.deepgram import Listening, SpeakSocket
 
 log = logging.getLogger("actors.stream")
 
@@ -92,7 +93,7 @@ class StreamPorts:
     gave_up: Callable[[str, bool], Awaitable[None]]  # the call, and whether the caller was told why
     moved: Callable[[Whereabouts], Awaitable[None]]
     hosts: Placer
-    listen: Callable[[], ListenSocket]
+    listen: Routes[Listening]
     speak: Callable[[], SpeakSocket]
 
 
@@ -165,7 +166,7 @@ class StreamActor(Actor):
         media = MediaActor(self._stream_sid, ports.send, settings.playback_lead_ms, self._switch, self)
         media.tts = TtsActor(ports.speak, media, self)
         self._media, self._tts = media, media.tts
-        self._stt = SttActor(ports.listen, self._switch, self, settings.stt_endpointing_ms)
+        self._stt = SttActor(ports.listen, self._switch, self, settings)
         self.audio = self._stt
         self.spawn(self._media, "media")
         self.spawn(self._tts, "tts")

@@ -1,4 +1,9 @@
-"""SttActor: what the caller says. Feeds Deepgram's listen socket, keeps every utterance until it is taken.
+"""SttActor: what the caller says. Feeds a listen socket; keeps utterances until they are taken, and audio until it has
+become words for good, so that no word is lost with a socket.
+
+A socket that ends, takes nothing, or tells nothing though the caller speaks, is replaced, by the next vendor if the
+first one's breaker is open; the new one is given what the old one had not made words of. While a fallback serves, the
+first vendor is tried again between turns.
 
 Told:  by Stream  CallerAudio, Adopt
        by Call    Took
@@ -7,56 +12,101 @@ Tells: Call       SpeechStarted, Interim, Final, TurnEnded, SttLost, SttBack
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+import random
+from dataclasses import dataclass
 from typing import Any
 
 from actors.backoff import back_off_s
 from engine import audio
 from engine.actor import Actor, Ref
 from engine.clock import now, wall
+from engine.kept_audio import KeptAudio
 from engine.messages import Adopt, CallerAudio, Down, SttBack, SttHeld, SttLost, Tick, Took
 from engine.quiet import Quiet
+from engine.routes import Route, Routes
+from engine.settings import Settings
 from engine.telemetry import count
 from engine.utterances import Told, Utterances
-from engine.vendors.deepgram import GapHeard, Heard, ListenSocket, VendorLost, VoiceBegan
+from engine.vendors.deepgram import GapHeard, Heard, Listening, ListenSocket, VendorLost, VoiceBegan
 
-KEPT_BYTES = audio.bytes_of(10_000)  # audio kept while the socket is away
-KEEP_ALIVE_S = 4.0  # Deepgram closes a socket that is silent for 10 s
-SEND_LIMIT_S = 5.0  # a socket that takes nothing for this long is dead
-LOOK_S = 1.0  # how often the socket is looked after
-STALE_S = 2.0  # words that nothing has ended for this long: ask for what is buffered
-FINALIZE_LIMIT_S = 1.0  # ... and don't wait for the answer longer than this
+KEEP_ALIVE_S = 4.0  # Deepgram closes a socket that is silent for 10 s (Audio Keep Alive)
+LOOK_S = 1.0  # how often a socket is looked after, when nothing is due sooner
+WATCH_S = 0.5  # how often open utterances are looked after
+PATIENCE_MOST_S = (
+    30.0  # a line's noise may be loud without being words: then a new socket brings nothing, either
+)
+LOUD_LEAST = audio.bytes_of(200)  # of what may be speech, before an answer is due: a click is not speech
+SAME_WORDS = audio.bytes_of(200)  # how far apart two results may see the end of one word
+AT_ONCE_S = (
+    0.05  # before the first new try: calls that lost the vendor together do not come back in one instant
+)
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
-class SttActor(Actor):
-    """Recognition of one stream. `open_socket` makes a new, unopened listen socket."""
+@dataclass(frozen=True)
+class _Opened:
+    """A connection's task to its actor: its socket is open, and waits for `go`."""
 
-    def __init__(
-        self, open_socket: Callable[[], ListenSocket], call: Ref, stream: Ref, endpointing_ms: int = 300
-    ) -> None:
+    number: int
+    socket: ListenSocket
+    go: asyncio.Event
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A connection is over; `useful`: its socket had told something."""
+
+    number: int
+    lost: VendorLost
+    useful: bool
+
+
+@dataclass
+class _Line:
+    """One connection, from before its socket is open."""
+
+    number: int
+    route: Route[Listening]
+    task: asyncio.Task[None] | None = None
+    socket: ListenSocket | None = None
+    sending_s: float | None = None  # since when a send has been under way
+    sent_s: float = 0.0
+    unanswered_s: float | None = None  # since when the caller's speech has had no answer
+    unanswered_loud: int = 0
+    useful: bool = False
+
+
+class SttActor(Actor):
+    """Recognition of one stream."""
+
+    def __init__(self, routes: Routes[Listening], call: Ref, stream: Ref, settings: Settings) -> None:
         super().__init__()
-        self._open_socket = open_socket
+        self._routes = routes
         self._call = call
         self._stream = stream
+        self._settings = settings
         self._epoch = 0
         self._utterances = Utterances()
-        self._audio: deque[bytes] = deque()
-        self._audio_bytes = 0
-        self._quiet = Quiet(endpointing_ms)
+        self._kept = KeptAudio(settings.stt_kept_s * 1000)
+        self._dropped = 0
+        self._quiet = Quiet(settings.stt_endpointing_ms)
+        self._heard_s = 0.0  # when the caller's last audio came
         self._more: asyncio.Future[None] | None = None  # while the sender waits for audio
-        self._sending_s: float | None = None
-        self._socket: ListenSocket | None = None
-        self._sent_bytes = 0
-        self._sent_s = 0.0
+        self._numbers = 0
+        self._line: _Line | None = None  # the one that is used, or is to be
+        self._candidate: _Line | None = None  # to a better route, not open yet
+        self._patience_s = settings.stt_silence_s
         self._attempt = 0
         self._lost_s: float | None = None
+        self._lost_why: SttLost | None = None
+        self._carried = False  # the open utterance began on a socket that is gone
+        self._interim_until = 0  # position up to which the last interim goes
+        self._over_until = 0  # words up to this position were taken as they stood
         self._asked_s: float | None = None
 
     async def started(self) -> None:
-        self.work(self._connection(), "listen")
-        self.after(STALE_S / 4, Tick("watch"))
+        self._line = self._connect(self._routes.best())
+        self.after(WATCH_S, Tick("watch"))
 
     def tell(self, message: Any) -> None:
         """See `Ref.tell`. Audio has a queue of its own, bounded in milliseconds, and keeps no other's order."""
@@ -67,141 +117,174 @@ class SttActor(Actor):
 
     async def receive(self, message: Any) -> None:
         match message:
-            case Heard():
-                self._heard(message)
-            case VoiceBegan():
-                self._tell(self._utterances.voice())
-            case GapHeard():
-                self._tell(self._utterances.over(wall()))
+            case (number, event):
+                if self._line is not None and number == self._line.number:
+                    self._event(self._line, event)
             case Took(utterance):
                 self._utterances.took(utterance)
             case Adopt(epoch, next_utterance) if epoch >= self._epoch:
                 self._epoch = epoch
                 self._utterances.adopt(next_utterance)
                 self._stream.tell(SttHeld(epoch, self._utterances.held(now()), self._quiet_ms()))
+                if self._lost_why is not None:
+                    self._call.tell(self._lost_why)
             case Tick("watch"):
-                await self._watch()
-                self.after(STALE_S / 4, message)
-            case Tick("connected"):
-                self._connected()
+                self._watch()
+                self.after(WATCH_S, message)
             case Tick("reconnect"):
-                self.work(self._connection(), "listen")
-            case Down("listen", reason):
-                self._disconnected(reason)
+                if self._line is None:
+                    self._line = self._connect(self._routes.best())
+            case _Opened():
+                self._opened(message)
+            case _Ended():
+                self._ended(message)
+            case Down(job, reason) if job.startswith("listen"):
+                raise RuntimeError(reason)
 
     # --- audio
 
     def _queue(self, payload: bytes) -> None:
         if not payload:
             return
-        self._audio.append(payload)
-        self._audio_bytes += len(payload)
-        self._trim()
-        if self._quiet.may_wait(payload, self._audio_bytes):
+        self._heard_s = self._loop.time()
+        kept = self._kept
+        kept.hear(payload, loud=self._quiet.hear(payload))
+        if kept.dropped != self._dropped:
+            count("stt_frames_dropped", kept.dropped - self._dropped)
+            self._dropped = kept.dropped
+        if self._quiet.may_wait(kept.waiting_bytes):
             return
-        if self._more is not None and not self._more.done():  # done: this socket's sender is being cancelled
+        if self._more is not None and not self._more.done():  # done: this line's sender is being cancelled
             self._more.set_result(None)
 
-    def _trim(self) -> None:
-        while self._audio_bytes > KEPT_BYTES:
-            self._audio_bytes -= len(self._audio.popleft())
-            count("stt_frames_dropped")
-
-    async def _connection(self) -> None:
-        """One listen socket from opening to its end; always ends by raising."""
-        socket = self._open_socket()
-        try:
-            await socket.open()
-            self._socket = socket
-            self.tell(Tick("connected"))
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._send(socket))
-                tasks.create_task(self._read(socket))
-                tasks.create_task(self._look_after(socket))
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from None
-        finally:
-            self._socket = None
-            await socket.close()
-
-    async def _send(self, socket: ListenSocket) -> None:
+    async def _send(self, line: _Line, socket: ListenSocket) -> None:
         """50 times a second, so without timers: `_look_after` has them."""
-        self._sent_bytes = 0
-        loop = asyncio.get_running_loop()
+        loop, kept = self._loop, self._kept
         while True:
-            while not self._audio:
-                self._more = loop.create_future()
+            while not kept.waiting_bytes:
+                more = self._more = loop.create_future()
                 try:
-                    await self._more
+                    await more
                 finally:
-                    self._more = None
-            frames = list(self._audio)
-            payload = b"".join(frames)
-            self._audio.clear()
-            self._audio_bytes = 0
-            self._sending_s = self._sent_s = loop.time()
-            try:
-                await socket.send(payload)
-            except BaseException:
-                self._audio.extendleft(reversed(frames))  # for the next socket
-                self._audio_bytes += len(payload)
-                self._trim()
-                raise
-            finally:
-                self._sending_s = None
-            self._sent_bytes += len(payload)
+                    if self._more is more:
+                        self._more = None
+            payload, loud = kept.take()
+            line.sending_s = line.sent_s = loop.time()
+            if loud:
+                line.unanswered_loud += loud
+                if line.unanswered_s is None and line.unanswered_loud >= LOUD_LEAST:
+                    line.unanswered_s = line.sent_s
+            await socket.send(payload)
+            line.sending_s = None
 
-    async def _look_after(self, socket: ListenSocket) -> None:
-        """Finds a socket that takes nothing, and keeps one open to which nothing is sent."""
+    async def _look_after(self, line: _Line, socket: ListenSocket) -> None:
+        """Finds a socket that takes nothing or tells nothing, and keeps one open to which nothing is sent.
+
+        A task of its own: nothing that waits for the socket can keep it from its timer.
+        """
         kept_s = now()
         while True:
-            await asyncio.sleep(LOOK_S)
-            if self._sending_s is not None:
-                if now() - self._sending_s > SEND_LIMIT_S:
-                    raise VendorLost(f"Deepgram took nothing for {SEND_LIMIT_S:g} s")
-            elif now() - max(self._sent_s, kept_s) >= KEEP_ALIVE_S:
+            await asyncio.sleep(self._look_in_s(line))
+            if line.sending_s is not None and now() - line.sending_s >= self._patience_s:
+                raise VendorLost(f"Deepgram took nothing for {self._patience_s:g} s")
+            if self._silent_s(line) >= self._patience_s:
+                raise VendorLost(f"Deepgram told nothing for {self._patience_s:g} s though the caller speaks")
+            if line.sending_s is None and now() - max(line.sent_s, kept_s) >= KEEP_ALIVE_S:
                 await socket.keep_alive()
                 kept_s = now()
 
-    async def _read(self, socket: ListenSocket) -> None:
+    def _silent_s(self, line: _Line) -> float:
+        """For how long the caller's speech has had no answer."""
+        return now() - line.unanswered_s if line.unanswered_s is not None else 0.0
+
+    def _look_in_s(self, line: _Line) -> float:
+        since = [s for s in (line.sending_s, line.unanswered_s) if s is not None]
+        due_s = min(since) + self._patience_s - now() if since else LOOK_S
+        return min(max(due_s, 0.005), LOOK_S)
+
+    async def _read(self, line: _Line, socket: ListenSocket) -> None:
         async for event in socket.events():
-            self.tell(event)
+            self.tell((line.number, event))
         raise VendorLost("Deepgram ended the stream")
 
     # --- words
 
+    def _event(self, line: _Line, event: Any) -> None:
+        line.unanswered_s, line.unanswered_loud = None, 0
+        if not line.useful:
+            line.useful = True
+            self._attempt = 0
+            line.route.worked()
+        match event:
+            case Heard():
+                self._heard(event)
+            case VoiceBegan():
+                self._patience_s = self._settings.stt_silence_s
+                self._tell(self._utterances.voice())
+            case GapHeard():
+                self._take_as_it_stands()
+
     def _heard(self, heard: Heard) -> None:
-        self._attempt = 0
         if heard.from_finalize:
             self._asked_s = None
+        until, last_word = self._kept.position(heard.until_s), self._kept.position(heard.end_s)
+        old = bool(self._over_until) and last_word <= self._over_until + SAME_WORDS
+        if heard.text and not old:
+            self._patience_s = self._settings.stt_silence_s
+            self._interim_until = until
         told = self._utterances.heard(
             now(),
             wall(),
-            heard.text,
+            "" if old else heard.text,
             final=heard.final,
             last=heard.speech_final or heard.from_finalize,
-            spoke_until=self._wall_of(heard.end_s),
+            spoke_until=self._wall_of(last_word),
         )
+        if heard.final:
+            self._kept.forget(until)
+        if heard.speech_final or heard.from_finalize:
+            self._carried = False
         self._tell(told)
 
-    def _wall_of(self, audio_s: float) -> float:
-        """The wall time at which the sample at `audio_s` of this socket's audio was sent."""
-        behind_s = self._sent_bytes / audio.SAMPLE_RATE - audio_s
-        return wall() - (now() - self._sent_s) - max(behind_s, 0.0)
+    def _wall_of(self, position: int) -> float:
+        """The wall time at which that byte of the caller's audio came."""
+        behind_s = (self._kept.end - position) / audio.SAMPLE_RATE
+        return wall() - (now() - self._heard_s) - max(behind_s, 0.0)
 
-    async def _watch(self) -> None:
+    def _take_as_it_stands(self) -> None:
+        """The open utterance is over, its interim counts as said: nothing that covers it is to be heard again."""
+        if self._utterances.unsettled:
+            self._over_until = self._interim_until
+            self._kept.forget(self._interim_until)
+        self._carried = False
+        self._asked_s = None
+        self._tell(self._utterances.over(wall()))
+
+    def _watch(self) -> None:
         """Words must lead to an end of turn, whatever the vendor does."""
-        if not self._utterances.pending:
+        if self._utterances.pending:
+            self._watch_words()
+        else:
             self._asked_s = None
-            return
-        if self._asked_s is not None and now() - self._asked_s >= FINALIZE_LIMIT_S:
-            self._asked_s = None
+            self._come_back()
+
+    def _watch_words(self) -> None:
+        settings, line = self._settings, self._line
+        quiet_s = now() - max(self._utterances.heard_s, self._lost_s or 0.0)
+        if line is None or line.socket is None:
+            if quiet_s >= settings.stt_stale_s + settings.stt_finalize_s:
+                self._take_as_it_stands()  # for a socket that may not come soon, nobody waits any longer
+        elif self._carried and not self._utterances.unsettled and self._over_by_ear():
+            self._take_as_it_stands()  # all words are final, and a new socket does not tell of a pause before its time
+        elif self._asked_s is not None and now() - self._asked_s >= settings.stt_finalize_s:
             count("stt_turns_ended_by_clock")
-            self._tell(self._utterances.over(wall()))
-        elif self._asked_s is None and now() - self._utterances.heard_s >= STALE_S:
+            self._take_as_it_stands()
+        elif self._asked_s is None and quiet_s >= settings.stt_stale_s:
             self._asked_s = now()
-            if self._socket is not None:
-                self.work(self._finalize(self._socket), "finalize")
+            self.work(self._finalize(line.socket), "finalize")
+
+    def _over_by_ear(self) -> bool:
+        return self._kept.quiet and self._quiet.quiet_ms >= max(self._settings.stt_endpointing_ms, 500)
 
     async def _finalize(self, socket: ListenSocket) -> None:
         try:
@@ -218,20 +301,92 @@ class SttActor(Actor):
             for message in told:
                 self._call.tell(message)
 
-    # --- the connection
+    # --- connections
 
-    def _connected(self) -> None:
+    def _connect(self, route: Route[Listening]) -> _Line:
+        self._numbers += 1
+        line = _Line(self._numbers, route)
+        line.task = self.work(self._connection(line), f"listen-{line.number}")
+        return line
+
+    async def _connection(self, line: _Line) -> None:
+        """One socket from opening to its end, of which the actor is told."""
+        socket = line.route.way()
+        try:
+            await socket.open()
+            opened = _Opened(line.number, socket, asyncio.Event())
+            self.tell(opened)
+            await opened.go.wait()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._send(line, socket))
+                tasks.create_task(self._read(line, socket))
+                tasks.create_task(self._look_after(line, socket))
+        except* VendorLost as group:
+            lost = next(one for one in group.exceptions if isinstance(one, VendorLost))
+            self.tell(_Ended(line.number, lost, line.useful))
+        finally:
+            await socket.close()
+
+    def _opened(self, opened: _Opened) -> None:
+        candidate = self._candidate
+        if candidate is not None and opened.number == candidate.number:
+            self._drop(
+                self._line
+            )  # nothing is lost: the new socket is given what the old one has not told for good
+            self._line, self._candidate = candidate, None
+            self._carried = self._utterances.pending
+            count("stt_came_back")
+        if self._line is None or opened.number != self._line.number:
+            return
+        self._line.socket = opened.socket
+        self._kept.begin()
+        opened.go.set()
         if self._lost_s is not None:
             if self._epoch:
-                self._call.tell(SttBack((now() - self._lost_s) * 1000))
-            self._lost_s = None
+                self._call.tell(SttBack((now() - self._lost_s) * 1000, self._line.route.name))
+            self._lost_s = self._lost_why = None
 
-    def _disconnected(self, reason: str) -> None:
+    def _ended(self, ended: _Ended) -> None:
+        if self._candidate is not None and ended.number == self._candidate.number:
+            self._candidate.route.failed(str(ended.lost), for_good=ended.lost.for_good)
+            self._candidate = None
+        elif self._line is not None and ended.number == self._line.number:
+            self._disconnected(self._line, ended)
+
+    def _disconnected(self, line: _Line, ended: _Ended) -> None:
         count("stt_lost")
-        self._utterances.lost()
-        if self._lost_s is None:
-            self._lost_s = now()
-            if self._epoch:
-                self._call.tell(SttLost(reason))
-        self.after(back_off_s(BACK_OFF_S, self._attempt), Tick("reconnect"))
+        lost = ended.lost
+        stalled = self._silent_s(line) > 0 or line.sending_s is not None
+        if stalled:
+            self._patience_s = min(self._patience_s * 2, PATIENCE_MOST_S)
+        if stalled or not ended.useful:
+            line.route.failed(str(lost), for_good=lost.for_good)
+        self._line = None
+        self._carried = self._utterances.pending
+        self._lost_s = self._lost_s if self._lost_s is not None else now()
+        elsewhere = self._routes.best() is not line.route
+        if lost.for_good and not elsewhere:
+            self._tell_lost(SttLost(str(lost), for_good=True))
+            return
+        self._tell_lost(SttLost(str(lost)))
+        first = self._attempt == 0 or elsewhere
+        pause_s = random.uniform(0, AT_ONCE_S) if first else back_off_s(BACK_OFF_S, self._attempt - 1)
         self._attempt += 1
+        self.after(pause_s, Tick("reconnect"))
+
+    def _tell_lost(self, lost: SttLost) -> None:
+        told, self._lost_why = self._lost_why, lost
+        if self._epoch and (told is None or lost.for_good):
+            self._call.tell(lost)
+
+    def _come_back(self) -> None:
+        """Between turns: to a better vendor that is well, or may be."""
+        if self._line is None or self._line.socket is None or self._candidate is not None:
+            return
+        better = self._routes.better_than(self._line.route)
+        if better is not None:
+            self._candidate = self._connect(better)
+
+    def _drop(self, line: _Line | None) -> None:
+        if line is not None and line.task is not None:
+            line.task.cancel()

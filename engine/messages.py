@@ -123,15 +123,17 @@ class TurnEnded(Message, frozen=True):
 
 
 class SttLost(Message, frozen=True):
-    """Recognition is away: the caller is not heard."""
+    """Recognition is away: the caller is not heard. `for_good`: nothing that this call can do will bring it back."""
 
     why: str
+    for_good: bool = False
 
 
 class SttBack(Message, frozen=True):
-    """Recognition is back after `away_ms`."""
+    """Recognition is back after `away_ms`, by the vendor `by`."""
 
     away_ms: float
+    by: str = ""
 
 
 # ---------------------------------------------------------------- Call -> media plane

@@ -22,10 +22,19 @@ class Quiet:
         self._after_speech_bytes = audio.bytes_of(endpointing_ms + AFTER_SPEECH_MS)
         self._quiet_bytes = 0  # since what may have been speech
 
-    def may_wait(self, payload: bytes, held_bytes: int) -> bool:
-        """Whether `held_bytes` of mu-law, of which `payload` (one frame or more) are the last, need not be sent yet."""
+    @property
+    def quiet_ms(self) -> float:
+        """How much audio there was since what may have been speech."""
+        return self._quiet_bytes / audio.bytes_of(1)
+
+    def hear(self, payload: bytes) -> bool:
+        """Whether the next mu-law, one frame or more, may be speech."""
         if len(payload.translate(None, _QUIET_CODES)) > _CLICK:
             self._quiet_bytes = 0
-            return False
+            return True
         self._quiet_bytes += len(payload)
+        return False
+
+    def may_wait(self, held_bytes: int) -> bool:
+        """Whether the last `held_bytes` need not be sent yet."""
         return self._quiet_bytes > self._after_speech_bytes and held_bytes < HOLD_BYTES

@@ -66,6 +66,41 @@ class Settings(BaseSettings):
         description="Comma-separated words that recognition should favour; empty: the names of the dealership's services",
     )
     tts_model: str = Field("aura-2-thalia-en", description="Deepgram speak voice")
+    stt_kept_s: float = Field(
+        15.0,
+        ge=10,
+        le=60,
+        description="How much of the caller's audio is kept for a new recognition socket, in seconds; what has become words for good is not",
+    )
+    stt_open_s: float = Field(
+        2.0,
+        gt=0,
+        description="Longest handshake with recognition, in seconds: a good one takes a quarter of that",
+    )
+    stt_silence_s: float = Field(
+        1.7,
+        gt=0,
+        description="Longest silence of recognition while the caller speaks, in seconds; Deepgram tells of its results about once a second",
+    )
+    stt_stale_s: float = Field(
+        2.0,
+        gt=0,
+        description="How long words may stay without an end of turn, in seconds; then recognition is asked for what it still holds",
+    )
+    stt_finalize_s: float = Field(
+        1.0, gt=0, description="Longest wait for that answer, in seconds; then the words count as they stand"
+    )
+    stt_deaf_s: float = Field(
+        1.5,
+        gt=0,
+        le=8,
+        description="How long recognition may be away before the caller is told, in seconds; most losses are mended sooner",
+    )
+    tts_open_s: float = Field(
+        2.0,
+        gt=0,
+        description="Longest handshake with synthesis, in seconds: a good one takes a quarter of that",
+    )
     stt_fallback: str = Field(
         "",
         description="Who hears while Deepgram can't: `local`, or the URL of another server that speaks its protocol; empty: nobody",

@@ -52,6 +52,11 @@ class Utterances:
         return bool(self._kept and not self._kept[-1].ended and self._kept[-1].text)
 
     @property
+    def unsettled(self) -> bool:
+        """Whether the open utterance has words that no final has covered."""
+        return self.pending and bool(self._kept[-1].interim)
+
+    @property
     def heard_s(self) -> float:
         """When words were last heard."""
         return self._heard_s or 0.0
@@ -96,12 +101,6 @@ class Utterances:
             utterance.interim = ""
         utterance.ended = True
         return [TurnEnded(number, utterance.text, at=at, spoke_until=utterance.spoke_until)]
-
-    def lost(self) -> None:
-        """The recogniser is gone: its last interim is all that comes of that span, and stays."""
-        if self.pending and self._kept[-1].interim:
-            self._kept[-1].finals.append(self._kept[-1].interim)
-            self._kept[-1].interim = ""
 
     # --- from the conversation
 

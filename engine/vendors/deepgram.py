@@ -7,39 +7,50 @@ unknown listen message comes as None, and on speak every text message comes as o
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from deepgram import AsyncDeepgramClient
 from deepgram.core.api_error import ApiError
 from deepgram.environment import DeepgramClientEnvironment
 from deepgram.speak.v1.types import SpeakV1Text
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from engine import audio
+from engine.routes import Route, Routes, Way
 from engine.settings import Settings
+from engine.telemetry import count
 
 log = logging.getLogger("engine.vendors.deepgram")
 
-OPEN_LIMIT_S = 5.0
-SEND_LIMIT_S = 5.0
-CLOSE_LIMIT_S = 2.0
+SEND_LIMIT_S = 5.0  # of a control message; those who send audio have timers of their own
+CLOSE_LIMIT_S = 2.0  # nobody waits for it
+
+# Of a handshake that is refused with these, a repetition is refused too (Deepgram, Errors).
+FOR_GOOD = {400, 401, 402, 403, 404}
 
 
 class VendorLost(Exception):
-    """The socket is gone or was refused; the message says why."""
+    """The socket is gone or was refused; the message says why. `for_good`: trying again is in vain."""
+
+    def __init__(self, why: str, *, for_good: bool = False) -> None:
+        super().__init__(why)
+        self.for_good = for_good
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """A `Results`: `end_s` is where its last word (or its span) ends, in seconds of audio sent."""
+    """A `Results`, in seconds of audio sent: `end_s` is where its last word (or its span) ends, `until_s` its span."""
 
     text: str
     final: bool
     speech_final: bool
     from_finalize: bool
     end_s: float
+    until_s: float = 0.0
 
 
 class VoiceBegan(msgspec.Struct, frozen=True):
@@ -78,28 +89,79 @@ def client(settings: Settings) -> AsyncDeepgramClient:
     return AsyncDeepgramClient(api_key=settings.deepgram_api_key or "local", environment=environment)
 
 
-def warm(deepgram: AsyncDeepgramClient, settings: Settings) -> None:
+Listening = Callable[[], "ListenSocket"]  # makes a new, unopened socket
+Speaking = Callable[[], "SpeakSocket"]
+
+
+def listen_routes(settings: Settings) -> Routes[Listening]:
+    """Who hears for the calls of a process: Deepgram, then `STT_FALLBACK`."""
+    fallback = {
+        "deepgram_base_url": settings.stt_fallback,
+        "deepgram_api_key": settings.stt_fallback_key or settings.deepgram_api_key,
+        "stt_model": settings.stt_fallback_model or settings.stt_model,
+    }
+    return _routes(settings, fallback, lambda chosen, sdk: partial(ListenSocket, sdk, chosen))
+
+
+def speak_routes(settings: Settings) -> Routes[Speaking]:
+    """Who speaks for the calls of a process: Deepgram, then `TTS_FALLBACK`."""
+    fallback = {
+        "deepgram_base_url": settings.tts_fallback,
+        "deepgram_api_key": settings.tts_fallback_key or settings.deepgram_api_key,
+        "tts_model": settings.tts_fallback_model or settings.tts_model,
+    }
+    return _routes(settings, fallback, lambda chosen, sdk: partial(SpeakSocket, sdk, chosen))
+
+
+def _routes(
+    settings: Settings, fallback: dict[str, str], way: Callable[[Settings, AsyncDeepgramClient], Way]
+) -> Routes[Way]:
+    chosen = [settings]
+    if fallback["deepgram_base_url"]:
+        chosen.append(settings.model_copy(update=fallback))
+    return Routes(
+        [
+            Route(
+                urlsplit(one.deepgram_base_url).netloc,
+                way(one, client(one)),
+                settings.breaker_failures,
+                settings.breaker_rest_s,
+                settings.breaker_rest_most_s,
+            )
+            for one in chosen
+        ]
+    )
+
+
+def warm(listen: Routes[Listening], speak: Routes[Speaking]) -> None:
     """Loads what the first sockets would: 35 ms of imports, which would hold up the audio of other calls."""
-    ListenSocket(deepgram, settings)
-    SpeakSocket(deepgram, settings)
+    for hearing in listen.all:
+        hearing.way()
+    for speaking in speak.all:
+        speaking.way()
 
 
 class _Socket:
     """One SDK socket with deadlines of ours: the SDK's own are 10 to 30 s and can't be set."""
 
-    def __init__(self, connecting: Any) -> None:
+    def __init__(self, connecting: Any, open_limit_s: float) -> None:
         self._connecting = connecting
+        self._open_limit_s = open_limit_s
         self._stack = AsyncExitStack()
         self._socket: Any = None
 
     async def open(self) -> None:
         """Raises `VendorLost`."""
         try:
-            async with asyncio.timeout(OPEN_LIMIT_S):
+            async with asyncio.timeout(self._open_limit_s):
                 self._socket = await self._stack.enter_async_context(self._connecting)
         except ApiError as error:
-            raise VendorLost(f"Deepgram refused the connection: {_refusal(error)}") from error
-        except (OSError, ConnectionClosed) as error:
+            raise VendorLost(
+                f"Deepgram refused the connection: {_refusal(error)}", for_good=error.status_code in FOR_GOOD
+            ) from error
+        except TimeoutError as error:
+            raise VendorLost(f"Deepgram's handshake took more than {self._open_limit_s:g} s") from error
+        except (OSError, ConnectionClosed, InvalidHandshake, ValueError, EOFError) as error:
             raise VendorLost(f"Deepgram can't be reached: {type(error).__name__} {error}") from error
 
     async def close(self) -> None:
@@ -151,7 +213,8 @@ class ListenSocket(_Socket):
                 endpointing=settings.stt_endpointing_ms,
                 utterance_end_ms=settings.stt_utterance_end_ms,
                 keyterm=terms or None,
-            )
+            ),
+            settings.stt_open_s,
         )
 
     async def send(self, payload: bytes) -> None:
@@ -192,20 +255,27 @@ class ListenSocket(_Socket):
 
 
 def _heard(message: Any) -> Heard | None:
-    alternatives = getattr(getattr(message, "channel", None), "alternatives", None)
-    if not alternatives:
+    """None for a message without alternatives, or one that is not what it should be: the SDK checks nothing."""
+    try:
+        alternatives = message.channel.alternatives
+        if not alternatives:
+            return None
+        best = alternatives[0]
+        until_s = float(message.start or 0.0) + float(message.duration or 0.0)
+        last_word = best.words[-1].end if best.words else None
+        if not isinstance(best.transcript or "", str):
+            raise TypeError("transcript")
+        return Heard(
+            text=best.transcript or "",
+            final=bool(message.is_final),
+            speech_final=bool(getattr(message, "speech_final", None)),
+            from_finalize=bool(getattr(message, "from_finalize", None)),
+            end_s=float(last_word if last_word is not None else until_s),
+            until_s=until_s,
+        )
+    except (AttributeError, TypeError, ValueError, IndexError, KeyError):
+        count("stt_garbage")
         return None
-    best = alternatives[0]
-    words = getattr(best, "words", None)
-    last_word = getattr(words[-1], "end", None) if words else None
-    span_end = (getattr(message, "start", None) or 0.0) + (getattr(message, "duration", None) or 0.0)
-    return Heard(
-        text=getattr(best, "transcript", None) or "",
-        final=bool(message.is_final),
-        speech_final=bool(getattr(message, "speech_final", None)),
-        from_finalize=bool(getattr(message, "from_finalize", None)),
-        end_s=float(last_word if last_word is not None else span_end),
-    )
 
 
 class SpeakSocket(_Socket):
@@ -215,7 +285,8 @@ class SpeakSocket(_Socket):
         super().__init__(
             deepgram.speak.v1.connect(
                 model=settings.tts_model, encoding="mulaw", sample_rate=audio.SAMPLE_RATE
-            )
+            ),
+            settings.tts_open_s,
         )
 
     async def say(self, text: str) -> None:

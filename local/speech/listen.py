@@ -42,6 +42,8 @@ class ListenSocket:
         self._span_start = 0.0
         self._speaking = False
         self._words_end: float | None = None
+        self._interim = Interim("", 0.0, 0.0)
+        self._told_s = 0.0  # when results were last told
 
     async def run(self) -> None:
         """Returns when the socket is closed. Raises what the recogniser raises."""
@@ -155,7 +157,7 @@ class ListenSocket:
                 if self._params.vad_events:
                     self._send({"type": "SpeechStarted", "channel": [0, 1], "timestamp": round(at_s, 3)})
             case Interim():
-                self._speaking = True
+                self._speaking, self._interim = True, heard
                 if self._params.interim_results:
                     self._send(self._result(heard, is_final=False, speech_final=False))
             case Completed():
@@ -176,12 +178,16 @@ class ListenSocket:
         if not self._speaking and self._now - self._span_start >= self._limits.empty_final_s:
             self._send(self._result(Completed("", self._now, self._now), is_final=True, speech_final=False))
             self._span_start = self._now
+        if self._params.interim_results and self._now - self._told_s >= self._limits.again_s:
+            again = self._interim if self._speaking else Interim("", self._span_start, self._now)
+            self._send(self._result(again, is_final=False, speech_final=False))
 
     def _gap_is_over(self, words_end: float) -> bool:
         gap_ms = self._params.utterance_end_ms
         return gap_ms is not None and (self._now - words_end) * 1000 >= gap_ms
 
     def _result(self, heard: Interim | Completed, *, is_final: bool, speech_final: bool) -> dict[str, Any]:
+        self._told_s = self._now
         return results.result(
             self._socket.request_id,
             self._params.model,
@@ -204,6 +210,9 @@ class ListenSocket:
     async def _write(self) -> None:
         while True:
             message = await self._outbox.get()
+            if self._watch.mute:
+                self._outbox.task_done()
+                continue
             async with asyncio.timeout(self._limits.send_s):
                 await self._websocket.send_text(json.dumps(message, separators=(",", ":")))
             self._outbox.task_done()

@@ -194,6 +194,8 @@ class SpeakSocket:
         await self._send({"type": kind, "sequence_id": sequence})
 
     async def _send(self, message: dict[str, Any] | bytes) -> None:
+        if self._watch.mute:
+            return
         async with asyncio.timeout(self._limits.send_s):
             if isinstance(message, bytes):
                 self._socket.audio_bytes += len(message)

@@ -21,7 +21,7 @@ class Limits:
     `flush_limit` Flushes in `flush_window_s`; further ones are ignored with a Warning. `late_chunks`: how
     many more pieces of audio a speak socket sends after `Clear` and before `Cleared`. `flushed_after_clear`:
     whether a Flush that `Clear` overtook is still answered (Deepgram doesn't say). `empty_final_s`: how much
-    silence brings a final with no words.
+    silence brings a final with no words, `again_s` how much audio an interim, though there is nothing new to tell.
     """
 
     idle_s: float = 10.0
@@ -29,6 +29,7 @@ class Limits:
     flush_s: float = 10.0
     session_s: float = 3600.0
     empty_final_s: float = 5.0
+    again_s: float = 1.0
     speak_characters: int = 2000
     flush_limit: int = 20
     flush_window_s: float = 60.0
@@ -64,13 +65,15 @@ class OpenSocket:
 class Watch:
     """Open sockets, counts and control messages of one server, and the door that may be shut.
 
-    While `refusal` is set, handshakes and requests are turned away with it.
+    While `refusal` is set, handshakes and requests are turned away with it. While `mute`, sockets take all and tell
+    nothing, as half-open ones do.
     """
 
     sockets: set[OpenSocket] = field(default_factory=set)
     opened: int = 0
     controls: deque[Control] = field(default_factory=lambda: deque(maxlen=_CONTROLS_KEPT))
     refusal: Refusal | None = None
+    mute: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def count(self, kind: Kind) -> int:

@@ -18,7 +18,8 @@ def sends(frames: list[bytes]) -> list[int]:
     quiet, held, sent = Quiet(300), 0, []
     for frame in frames:
         held += 1
-        if not quiet.may_wait(frame, held * len(frame)):
+        quiet.hear(frame)
+        if not quiet.may_wait(held * len(frame)):
             sent.append(held)
             held = 0
     return sent

@@ -44,6 +44,8 @@ WRONG = [
     ("TOOL_TIMEOUT_S", "0"), ("TOOL_CALLS_PER_TURN", "0"), ("TOOL_REPLICAS", "1"), ("TOOL_REPLICAS_MAX", "1"),
     ("INGRESS_REPLICAS", "0"), ("ALLOW_UNSIGNED", "perhaps"), ("CALLS_PER_HOST", "0"), ("CAPACITY", "0"),
     ("SPARE_HOSTS", "0"), ("PLACEMENT", "nowhere"),
+    ("STT_KEPT_S", "9"), ("STT_KEPT_S", "61"), ("STT_OPEN_S", "0"), ("STT_SILENCE_S", "0"), ("STT_STALE_S", "0"),
+    ("STT_FINALIZE_S", "0"), ("STT_DEAF_S", "0"), ("STT_DEAF_S", "9"), ("TTS_OPEN_S", "0"),
     ("STT_FALLBACK", "elsewhere"), ("TTS_FALLBACK", "ftp://x"), ("LLM_FALLBACK", "http://"),
     ("BREAKER_FAILURES", "0"), ("BREAKER_REST_S", "0"), ("BREAKER_REST_MOST_S", "0"),
     ("DRAIN_S", "-1"), ("LOG_LEVEL", "loud"), ("ALLOW_LOCAL", "perhaps"), ("STRICT_STREAM_SIGNATURE", "2"),

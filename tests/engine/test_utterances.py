@@ -102,22 +102,14 @@ def test_voice_names_the_utterance_that_it_may_belong_to() -> None:
     assert recogniser.utterances.voice() == [SpeechStarted(2)]
 
 
-def test_words_of_a_recogniser_that_is_gone_are_not_replaced_by_its_successors() -> None:
+def test_words_are_unsettled_until_a_final_covers_them() -> None:
     recogniser = Recogniser()
+    assert not recogniser.utterances.unsettled
     recogniser.says("I need an oil")
-    recogniser.utterances.lost()
-    assert recogniser.says("change tomorrow") == [Interim(1, "I need an oil change tomorrow", 1002.0)]
-    assert recogniser.says("Change tomorrow.", last=True)[-1] == TurnEnded(
-        1, "I need an oil Change tomorrow.", at=1003.0, spoke_until=1002.5
-    )
-
-
-def test_losing_a_recogniser_in_silence_changes_nothing() -> None:
-    recogniser = Recogniser()
-    recogniser.utterances.lost()
-    recogniser.says("Hello.", last=True)
-    recogniser.utterances.lost()
-    assert recogniser.held() == [(1, "Hello.", True)]
+    assert recogniser.utterances.unsettled
+    recogniser.says("I need an oil", final=True)
+    assert not recogniser.utterances.unsettled
+    assert recogniser.utterances.pending
 
 
 # ---------------------------------------------------------------- kept until taken
@@ -187,7 +179,6 @@ EVENTS = st.one_of(
     st.tuples(st.just("final"), st.sampled_from(["", "a", "b c"])),
     st.tuples(st.just("last"), st.sampled_from(["", "a", "b c"])),
     st.tuples(st.just("gap"), st.just("")),
-    st.tuples(st.just("lost"), st.just("")),
     st.tuples(st.just("took"), st.just("")),
 )
 
@@ -203,8 +194,6 @@ def test_final_words_are_told_once_each_in_order_and_numbers_only_grow(
         told: list[Told] = []
         if kind == "gap":
             told = recogniser.utterances.over(1.0)
-        elif kind == "lost":
-            recogniser.utterances.lost()
         elif kind == "took":
             recogniser.utterances.took(ended[-1].utterance if ended else 0)
         else:

@@ -38,6 +38,7 @@ from engine.messages import (
 )
 from engine.packed import PackedCalls
 from engine.record import Store
+from engine.routes import Route, Routes
 from engine.session import SessionStore, Stored, Written
 from engine.settings import Settings
 from engine.tools import ToolSpec
@@ -382,7 +383,7 @@ class Rig:
             gave_up=self.sessions.gave_up,
             moved=self.sessions.moved,
             hosts=self._pack() if self.packed else self,
-            listen=self.mouth.socket,
+            listen=Routes([Route("mouth", self.mouth.socket)]),
             speak=self.voice.socket,
         )
         self.stream = StreamActor(info, self.stream_sid, ports, self.settings)

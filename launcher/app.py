@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ def _facts(app: RunningApp, drain_s: float) -> dict[str, Any]:
         "redis_url": app.settings.redis_url,
         "deepgram_base_url": app.settings.deepgram_base_url,
         "openai_base_url": app.settings.openai_base_url,
-        "found": app.stage.found,
+        "addresses": asdict(app.stage.addresses),
         "drain_s": drain_s,
         "max_call_s": app.settings.max_call_s,
         "ray_address": cluster.address(),

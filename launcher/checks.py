@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from crm.prompt import PromptError, check_template
 from engine.settings import Settings
 from launcher.errors import LaunchError
-from launcher.plan import plan_for
+from launcher.plan import plan_for, said_local
 from launcher.ports import is_free
 
 _ANSWER_S = 5.0
@@ -83,6 +83,23 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def check_fallbacks(settings: Settings) -> None:
+    """A cluster starts no local servers (`make serve` does), so a fallback there has an address."""
+    local = [name.upper() for name in said_local(settings)]
+    if local:
+        thinks, hears = "LLM_FALLBACK" in local, local != ["LLM_FALLBACK"]
+        start = [
+            *(["`python -m local.speech --host 0.0.0.0 --port 9001`"] if hears else []),
+            *(["`python -m local.receptionist --host 0.0.0.0 --port 9002`"] if thinks else []),
+        ]
+        port = {"LLM_FALLBACK": "9002/v1"}
+        urls = [f"{name}=http://HOST:{port.get(name, '9001')}" for name in local]
+        raise LaunchError(
+            f"{' and '.join(local)}: a cluster starts nothing local, so on a machine that all nodes reach and nobody "
+            f"else does start {' and '.join(start)}, and set {', '.join(urls)}."
+        )
 
 
 def check_port(settings: Settings) -> None:

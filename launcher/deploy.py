@@ -21,10 +21,10 @@ from rich.console import Console
 from engine.settings import Settings, SettingsError, load_settings
 from launcher import cluster
 from launcher.app import build_app, url_of
-from launcher.checks import check_signed, check_version
+from launcher.checks import check_fallbacks, check_signed, check_version
 from launcher.database import migrate
 from launcher.errors import LaunchError
-from launcher.plan import plan_for
+from launcher.plan import Addresses, plan_for, settled
 from launcher.stage import MIGRATION_S
 from launcher.tracks import read_run_file
 
@@ -35,13 +35,6 @@ _IN_A_ROW = 3  # answers of the new version for each of its replicas: HAProxy as
 _POLL_S = 0.1
 _INTERRUPTED = 130
 _STARTS = "The new version starts beside the old one, which takes calls meanwhile."
-# What a part that is stood in for needs of the stand-in.
-_STOOD_IN = {
-    "postgres": ("database_url",),
-    "valkey": ("redis_url",),
-    "speech": ("deepgram_base_url", "deepgram_api_key"),
-    "receptionist": ("openai_base_url", "openai_api_key"),
-}
 
 
 def main() -> None:
@@ -66,7 +59,7 @@ def main() -> None:
 def deploy(given: Settings, home: Path, console: Console) -> None:
     """Builds, replaces, and returns when new calls go to the new version."""
     facts = read_run_file(home)
-    settings = settled(given, facts)
+    settings = kept(given, facts)
     check_version(settings)
     url = facts["url"]
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": facts["ray_auth_token"]}
@@ -87,10 +80,12 @@ def deploy(given: Settings, home: Path, console: Console) -> None:
 
 def deploy_on_cluster(settings: Settings, console: Console) -> None:
     """As `deploy`; what the app needs is all configured, and the environment is that with which Ray was started."""
-    if any(getattr(plan_for(settings), part) for part in _STOOD_IN):
+    plan = plan_for(settings)
+    if plan.postgres or plan.valkey or plan.speech or plan.receptionist:
         raise LaunchError(
             "A cluster has no stand-ins: set DATABASE_URL, REDIS_URL, DEEPGRAM_API_KEY, OPENAI_API_KEY."
         )
+    check_fallbacks(settings)
     check_signed(settings, anywhere=True)
     check_version(settings)
     with cluster.joined_cluster("auto", {}):
@@ -101,17 +96,11 @@ def deploy_on_cluster(settings: Settings, console: Console) -> None:
     console.print("The new version runs. Calls of before have the drain time with which Ray was started.")
 
 
-def settled(given: Settings, facts: Mapping[str, Any]) -> Settings:
+def kept(given: Settings, facts: Mapping[str, Any]) -> Settings:
     """The settings with the addresses of what runs already. Raises `LaunchError` where they need what doesn't."""
-    found = facts["found"]
-    plan = plan_for(given)
-    names = [name for part, names in _STOOD_IN.items() if getattr(plan, part) for name in names]
-    if missing := [name for name in names if name not in found]:
-        raise LaunchError(
-            f"{missing[0].upper()} is not set, and make serve started no stand-in for it: set it, or start it anew."
-        )
-    kept = {"drain_s": facts["drain_s"]}  # as Ray was told when it started
-    settings = given.model_copy(update={name: found[name] for name in names} | kept)
+    # As Ray was told when it started.
+    given = given.model_copy(update={"drain_s": facts["drain_s"]})
+    settings = settled(given, Addresses(**facts["addresses"]))
     if settings.max_call_s > facts["max_call_s"]:
         raise LaunchError(
             f"MAX_CALL_S can't grow while the app runs, from {facts['max_call_s']:g}: start make serve anew."

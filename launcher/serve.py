@@ -48,7 +48,7 @@ def serve(settings: Settings, home: Path, console: Console) -> None:
     lock.acquire()
     try:
         announce(settings, home, console)
-        niceness = MODEST if plan_for(settings).speech else 0
+        niceness = MODEST if plan_for(settings).starts_speech else 0
         with (
             running_app(
                 settings, directory=home, drain_s=settings.drain_s, control_loop_s=0.5, niceness=niceness

@@ -1,20 +1,17 @@
 """What an app needs beside Ray, started in the background all at once: services, stand-ins, schema, rows."""
 
 import asyncio
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
 from engine.settings import Settings
 from launcher.database import migrate, seed
-from launcher.plan import Plan, plan_for
+from launcher.plan import Addresses, Plan, plan_for, settled
 from launcher.services import Services
 from launcher.vendors import LocalServer, local_receptionist, local_speech
 
 MIGRATION_S = 120.0
-# Stand-ins ask for no key, but the vendors' clients refuse to start without one.
-_LOCAL_KEY = "local"
 
 
 class Stage:
@@ -28,13 +25,13 @@ class Stage:
         self._prepare = prepare
         self.plan: Plan = plan_for(settings)
         self.services = Services(directory, postgres=self.plan.postgres, valkey=self.plan.valkey)
-        self.speech = local_speech(log_dir) if self.plan.speech else None
-        self.receptionist = local_receptionist(log_dir) if self.plan.receptionist else None
+        self.speech = local_speech(log_dir) if self.plan.starts_speech else None
+        self.receptionist = local_receptionist(log_dir) if self.plan.starts_receptionist else None
         self._pool = ThreadPoolExecutor(max_workers=3, thread_name_prefix="stage")
-        self._starts: list[Future[Mapping[str, str]]] = []
+        self._starts: list[Future[None]] = []
 
     def __enter__(self) -> Self:
-        work = [self._start_state, self._start_speech, self._start_receptionist]
+        work = [self._start_state, *(server.start for server in self.stand_ins)]
         self._starts = [self._pool.submit(part) for part in work]
         return self
 
@@ -56,13 +53,20 @@ class Stage:
         return {**self.services.pids, **{name: pid for name, pid in servers.items() if pid is not None}}
 
     @property
-    def found(self) -> dict[str, str]:
-        """The settings that follow from what was started. Waits; raises the first failure (`LaunchError`)."""
-        return {name: value for start in self._starts for name, value in start.result().items()}
+    def addresses(self) -> Addresses:
+        """Where what was started is reached. Waits; raises the first failure (`LaunchError`)."""
+        for start in self._starts:
+            start.result()
+        return Addresses(
+            self.services.database_url,
+            self.services.redis_url,
+            self.speech.url if self.speech else "",
+            self.receptionist.url if self.receptionist else "",
+        )
 
     def settings(self) -> Settings:
-        """The settings with the addresses of what was started. Raises as `found` does."""
-        return self._given.model_copy(update=self.found)
+        """The settings with the addresses of what was started. Raises as `addresses` does."""
+        return settled(self._given, self.addresses)
 
     def revive(self) -> list[str]:
         """Starts stand-ins that ended, on their old ports; returns their names."""
@@ -72,29 +76,14 @@ class Stage:
             server.start()
         return [server.name for server in ended]
 
-    def _start_state(self) -> Mapping[str, str]:
+    def _start_state(self) -> None:
         if self.plan.postgres or self.plan.valkey:
             self.services.start()
-        database_url = self.services.database_url or self._given.database_url
         if self._prepare:
-            asyncio.run(self._prepare_database(database_url))
-        started = {"database_url": self.services.database_url, "redis_url": self.services.redis_url}
-        return {name: url for name, url in started.items() if url}
+            asyncio.run(self._prepare_database(self.services.database_url or self._given.database_url))
 
     async def _prepare_database(self, url: str) -> None:
         async with asyncio.timeout(MIGRATION_S):
             await migrate(url)
             if self.plan.postgres:
                 await seed(url)
-
-    def _start_speech(self) -> Mapping[str, str]:
-        if self.speech is None:
-            return {}
-        self.speech.start()
-        return {"deepgram_base_url": self.speech.url, "deepgram_api_key": _LOCAL_KEY}
-
-    def _start_receptionist(self) -> Mapping[str, str]:
-        if self.receptionist is None:
-            return {}
-        self.receptionist.start()
-        return {"openai_base_url": f"{self.receptionist.url}/v1", "openai_api_key": _LOCAL_KEY}

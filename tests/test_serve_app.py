@@ -77,3 +77,29 @@ def test_what_is_wrong_with_settings_and_cluster_is_told_at_once(given: pytest.M
     )
     given.setenv("PORT", "eighty")
     assert "PORT" in refusal()
+
+
+@pytest.mark.parametrize(
+    ("names", "start", "give"),
+    [
+        (["STT_FALLBACK"], "python -m local.speech --host", "STT_FALLBACK=http://HOST:9001"),
+        (["LLM_FALLBACK"], "python -m local.receptionist --host", "LLM_FALLBACK=http://HOST:9002/v1"),
+        (
+            ["TTS_FALLBACK", "LLM_FALLBACK"],
+            "python -m local.speech --host",
+            "TTS_FALLBACK=http://HOST:9001, LLM_FALLBACK=http://HOST:9002/v1",
+        ),
+    ],
+)
+def test_a_local_fallback_needs_an_address_where_nothing_starts_it(
+    given: pytest.MonkeyPatch, names: list[str], start: str, give: str
+) -> None:
+    for name in names:
+        given.setenv(name, "local")
+    said = refusal()
+    assert start in said
+    assert give in said
+    assert len(said.splitlines()) == 2  # and one that says which program can't start
+    for name in names:
+        given.setenv(name, "http://10.0.0.7:9001")
+    assert serve_app.app is not None

@@ -174,7 +174,9 @@ def read(run_file: Path) -> dict[str, Any] | None:
 
 
 def app_of(facts: dict[str, Any]) -> RunningApp:
-    settings = Settings(_env_file=None, **facts["found"])  # type: ignore[call-arg]
+    settings = Settings(  # type: ignore[call-arg]
+        _env_file=None, database_url=facts["database_url"], redis_url=facts["redis_url"]
+    )
     stage = Stage(settings, None, Path("unused"), prepare=False)
     return RunningApp(facts["url"], settings, stage, Path(facts["run_dir"]), Path(facts["logs"]), {})
 

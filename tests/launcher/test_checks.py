@@ -56,6 +56,8 @@ def test_real_callers_are_not_answered_by_a_stand_in_unless_asked_for() -> None:
     assert "ALLOW_LOCAL=1" in complaint(settings(**TWILIO, deepgram_api_key="k"))
     check_before_start(settings(**TWILIO, allow_local=True))
     check_before_start(settings(**TWILIO, deepgram_api_key="k", openai_base_url="http://127.0.0.1:11434/v1"))
+    keys = {"deepgram_api_key": "k", "openai_api_key": "k"}
+    check_before_start(settings(**TWILIO, **keys, stt_fallback="local", llm_fallback="local"))
 
 
 def test_twilio_needs_a_secure_address() -> None:

@@ -47,6 +47,7 @@ from engine.heap import set_aside
 from engine.host import CallRuntime, RayHost
 from engine.hostpool import HostPool
 from engine.ingress import Ingress, IngressPorts
+from engine.media_stream import Left
 from engine.messages import CallerContext, CallInfo, Start, ToolRequest, ToolResult
 from engine.packed import PackedCalls
 from engine.session import SessionAway, SessionStore
@@ -238,6 +239,7 @@ class IngressActor:
         self._settings = settings
         self._tools = tools
         self._beat_s = time.monotonic()
+        self._leaving: Ref | None = None  # who ends calls by REST
         media_socket.install()
 
     def __serve_build_asgi_app__(self) -> Starlette:
@@ -255,6 +257,7 @@ class IngressActor:
             check_ready=self._check_ready,
             warm_hosts=lambda: self._hosts.pids,
             gauges=self._gauges,
+            left=self._left,
         )
         return Ingress(settings, ports).app(self._opened)
 
@@ -271,6 +274,7 @@ class IngressActor:
     @contextlib.asynccontextmanager
     async def _opened(self) -> AsyncIterator[None]:
         spawn(self._hosts, "hosts")
+        leaving = self._watch_leaving()
         beat = asyncio.create_task(self._beat())
         sweep = asyncio.create_task(self._sweep())
         counters = asyncio.create_task(telemetry.log_counters())
@@ -287,7 +291,25 @@ class IngressActor:
             for task in (beat, sweep, counters):
                 task.cancel()
             await self._hosts.kill()
+            if leaving is not None:
+                await leaving.kill()
             await self._records.close()
+
+    def _watch_leaving(self) -> Actor | None:
+        """Where there is an account, calls can be ended by REST."""
+        if not self._settings.twilio_account_sid:
+            return None
+        # Imported where it is used and nowhere else: Twilio's client takes 14 MB.
+        from engine.leaving import LeavingActor
+        from engine.twilio.rest import TwilioRest
+
+        rest = TwilioRest(self._settings)
+        self._leaving = spawn(LeavingActor(self._records.store, rest, self._settings), "leaving")
+        return self._leaving
+
+    def _left(self, left: Left) -> None:
+        if self._leaving is not None:
+            self._leaving.tell(left)
 
     async def check_health(self) -> None:
         """Only this replica's loop: what is outside belongs to `/readyz`."""
@@ -323,6 +345,7 @@ class IngressActor:
         ports = StreamPorts(
             send=media_socket.sender(websocket),
             close=functools.partial(websocket.close, 1000),
+            unclosed=functools.partial(self._left, Left(info.call, stream_sid, closed=False)),
             gave_up=self._records.store.gave_up,
             moved=self._records.store.moved,
             hosts=self._hosts,

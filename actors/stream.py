@@ -60,7 +60,6 @@ HOSTS_LIMIT = (
     12  # that one stream may lose in all: a call that ends its hosts, slowly, ends those of others too
 )
 ATTACH_LIMIT_S = 5.0  # from losing one, or the stream's start, to an Attached
-CLOSE_LIMIT_S = 2.0
 GIVE_UP_TURN = 1_000_000  # the last sentence's turn: past any of the conversation's
 
 
@@ -90,6 +89,7 @@ class StreamPorts:
 
     send: Send
     close: Callable[[], Awaitable[None]]
+    unclosed: Callable[[], None]  # the socket did not close in time: the call is to be ended otherwise
     gave_up: Callable[[str, bool], Awaitable[None]]  # the call, and whether the caller was told why
     moved: Callable[[Whereabouts], Awaitable[None]]
     hosts: Placer
@@ -378,8 +378,12 @@ class StreamActor(Actor):
             self.work(self._close(), "close")  # the call ended by itself: its socket goes too
 
     async def _close(self) -> None:
-        async with asyncio.timeout(CLOSE_LIMIT_S):
-            await self._ports.close()
+        try:
+            async with asyncio.timeout(self._settings.stream_close_s):
+                await self._ports.close()
+        except TimeoutError:
+            count("streams_unclosed")
+            self._ports.unclosed()
 
     def _media_plane_failed(self, child: str, reason: str) -> None:
         if child == "voice":

@@ -28,7 +28,7 @@ from engine.actor import Actor
 from engine.calllog import CallLog
 from engine.door import PREFIX, Door
 from engine.gauges import Gauges
-from engine.media_stream import MediaStreams
+from engine.media_stream import Left, MediaStreams
 from engine.messages import CallerContext, CallInfo
 from engine.session import SessionAway, SessionStore
 from engine.settings import Settings
@@ -37,12 +37,17 @@ from engine.webhooks import Webhooks
 log = logging.getLogger("engine.ingress")
 
 
+def _nobody_cares(_: Left) -> None:
+    """Without an account there is no way to end a call but its stream."""
+
+
 @dataclass(frozen=True)
 class IngressPorts:
     """Whom the ingress knows. `make_stream` makes a StreamActor, not yet started.
 
     `check_ready` tells of each part that a call needs: "ok", or what is wrong with it. `warm_hosts` are
-    this replica's, by pid; `gauges` tells what this process and theirs hold.
+    this replica's, by pid; `gauges` tells what this process and theirs hold. `left` is told of each stream
+    that ended although Twilio had not said so.
     """
 
     store: SessionStore
@@ -53,6 +58,7 @@ class IngressPorts:
     check_ready: Callable[[], Awaitable[dict[str, str]]]
     warm_hosts: Callable[[], tuple[int, ...]]
     gauges: Callable[[], Awaitable[list[Gauges]]]
+    left: Callable[[Left], None] = _nobody_cares
 
 
 class Ingress:
@@ -65,7 +71,7 @@ class Ingress:
         self._warm_hosts = ports.warm_hosts
         self._gauges = ports.gauges
         self._wrong: dict[str, str] = {}
-        self._streams = MediaStreams(settings, door, ports.store, ports.make_stream)
+        self._streams = MediaStreams(settings, door, ports.store, ports.make_stream, ports.left)
         self._webhooks = Webhooks(settings, door, ports.store, ports.log, ports.context, ports.plain_context)
 
     def app(self, opened: Callable[[], contextlib.AbstractAsyncContextManager[None]]) -> Starlette:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from engine.actor import Actor, Ref, spawn
@@ -41,8 +42,19 @@ class StreamRef(Protocol):
         """See `Ref`."""
 
 
+class Left(msgspec.Struct, frozen=True):
+    """This stream of the call is over, or could not be closed (`closed`), and Twilio did not say so."""
+
+    call: str
+    stream: str
+    closed: bool = True
+
+
 class MediaStreams:
-    """The streams of one replica. `make_stream` makes a StreamActor, not yet started."""
+    """The streams of one replica. `make_stream` makes a StreamActor, not yet started.
+
+    `left` is told of those that ended without Twilio's `stop`.
+    """
 
     def __init__(
         self,
@@ -50,11 +62,13 @@ class MediaStreams:
         door: Door,
         store: SessionStore,
         make_stream: Callable[[CallInfo, str, WebSocket], Actor],
+        left: Callable[[Left], None],
     ) -> None:
         self._settings = settings
         self._door = door
         self._store = store
         self._make_stream = make_stream
+        self._left = left
         self._streams: dict[str, Actor] = {}
         self._endings: set[asyncio.Task[None]] = set()
         self._leases = LeaseActor(store, self._streams.keys, self._tell_drained)
@@ -137,6 +151,8 @@ class MediaStreams:
             why = await _relay(websocket, reader, stream)  # type: ignore[arg-type]
         finally:
             stream.tell(CallerGone(why))
+            if why != "stop":
+                self._left(Left(info.call, start.stream))
             count("frames_bad", reader.bad)
             count("frames_lost", reader.lost)
             # Serve cancels the request of a socket that its client closed, so the end has a task of its own.

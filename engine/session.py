@@ -296,6 +296,12 @@ class SessionStore:
         """Twilio has been told what comes after the call's stream, or has no question."""
         await self._answer(self._asked(keys=[ASKING, _key(call)], args=[call]))
 
+    async def unasked(self, call: str, stream: str) -> bool:
+        """Whether the call has gone nowhere since this stream: Twilio has not asked, and there is no newer one."""
+        names = ["info", "where_stream", "asked"]
+        info, newest, asked = await self._answer(self._redis.hmget(_key(call), names))
+        return info is not None and asked is None and newest in (None, stream.encode())
+
     async def not_coming(self, call: str, token: str) -> None:
         """No stream will come of this token: the slot that waits for it is free."""
         args: list[str | float] = [call, token, self.lease_s]

@@ -33,6 +33,31 @@ class Settings(BaseSettings):
     # --- Twilio
     twilio_account_sid: str = Field("", description="Twilio account SID")
     twilio_auth_token: str = Field("", description="Twilio auth token: checks webhook signatures")
+    twilio_base_url: str = Field(
+        "https://api.twilio.com",
+        description="Base URL of Twilio's REST API; another for another region, e.g. https://api.dublin.ie1.twilio.com",
+    )
+    twilio_rest_s: float = Field(
+        3.0,
+        gt=0,
+        le=30,
+        description="Longest wait for one request to that API, in seconds; a caller may be in dead air meanwhile",
+    )
+    twilio_rest_tries: int = Field(
+        3, ge=1, le=10, description="How often such a request is made, where it may be made again"
+    )
+    twilio_asks_s: float = Field(
+        4.0,
+        gt=0,
+        le=60,
+        description="How long Twilio has to ask what comes after a stream that ended, in seconds; then the call is redirected or hung up through that API, because its end of the stream may have noticed nothing",
+    )
+    stream_close_s: float = Field(
+        2.0,
+        gt=0,
+        le=60,
+        description="How long closing a call's socket may take, in seconds; then the call is ended through that API",
+    )
     allow_unsigned: bool = Field(
         False,
         description="Take webhooks unchecked, with no TWILIO_AUTH_TOKEN, although others than this machine reach them",
@@ -250,7 +275,7 @@ class Settings(BaseSettings):
             )
         return value.rstrip("/")
 
-    @field_validator("deepgram_base_url", "openai_base_url", "nhtsa_base_url")
+    @field_validator("twilio_base_url", "deepgram_base_url", "openai_base_url", "nhtsa_base_url")
     @classmethod
     def _server(cls, value: str) -> str:
         if urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname:

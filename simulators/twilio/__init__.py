@@ -15,9 +15,22 @@ from simulators.twilio.call import CallFailed, SimCall
 from simulators.twilio.fields import Identity
 from simulators.twilio.journal import CallEvent, CallOver, Journal
 from simulators.twilio.line import Line, Person
+from simulators.twilio.rest import Fault, PhoneNumber, SimRest
 from simulators.twilio.webhook import Webhooks
 
-__all__ = ["CallEvent", "CallFailed", "CallOver", "Journal", "Line", "Person", "SimCall", "SimTwilio"]
+__all__ = [
+    "CallEvent",
+    "CallFailed",
+    "CallOver",
+    "Fault",
+    "Journal",
+    "Line",
+    "Person",
+    "PhoneNumber",
+    "SimCall",
+    "SimRest",
+    "SimTwilio",
+]
 
 LEAVE_S = 30.0
 
@@ -29,6 +42,7 @@ class SimTwilio:
         self._webhooks = Webhooks(auth_token)
         self._account = account_sid
         self.calls: list[SimCall] = []
+        self.rest = SimRest(account_sid, auth_token, self.calls)  # to be served, if the app is to reach it
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,6 +78,7 @@ class SimTwilio:
         max_s: float = 300.0,
         keep_audio: bool = True,
         quiet_below: int = 1,
+        deaf: bool = False,
     ) -> SimCall:
         """Dials, and returns while it rings.
 
@@ -71,7 +86,8 @@ class SimTwilio:
         `action_on_hang_up`: `<Connect action>` is requested although the caller is gone (whether Twilio does
         so is unverified: an app must bear both). `max_s` ends a call that nobody ends, as a failure.
         `keep_audio` is 16 kB a second. Samples smaller than `quiet_below` are silence to the caller's ear: 1
-        for simulated voices, which whisper; about 200 for real ones.
+        for simulated voices, which whisper; about 200 for real ones. `deaf` streams don't notice that the app closed
+        them.
         """
         call = SimCall(
             self._webhooks,
@@ -83,6 +99,7 @@ class SimTwilio:
             max_s=max_s,
             keep_audio=keep_audio,
             quiet_below=quiet_below,
+            deaf=deaf,
         )
         self.calls.append(call)
         call.start(voice_url)

@@ -11,7 +11,7 @@ from simulators.twilio.leg import Leg, StreamFailed, StreamIds
 from simulators.twilio.line import Line, Person
 from simulators.twilio.presence import Presence
 from simulators.twilio.recording import Recording
-from simulators.twilio.twiml import Connect, Dial, Hangup, Pause, Play, Redirect, Reject, Say, Verb
+from simulators.twilio.twiml import Connect, Dial, Hangup, Pause, Play, Redirect, Reject, Say, Verb, read
 from simulators.twilio.webhook import WebhookFailed, Webhooks
 
 MAX_DOCUMENTS = 50
@@ -19,10 +19,11 @@ MAX_DOCUMENTS = 50
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """The document to fetch next, and the fields that its request has beyond the usual ones."""
+    """The document to fetch next, and the fields that its request has beyond the usual ones; or the document itself."""
 
     url: str
     fields: dict[str, str] = field(default_factory=dict)
+    document: str = ""
 
 
 class CallFailed(Exception):
@@ -44,6 +45,7 @@ class SimCall:
         max_s: float,
         keep_audio: bool,
         quiet_below: int,
+        deaf: bool = False,
     ) -> None:
         self.sid = identity.call
         self.status = "ringing"
@@ -56,7 +58,10 @@ class SimCall:
         self._fallback_url = fallback_url
         self._action_on_hang_up = action_on_hang_up
         self._max_s = max_s
+        self._deaf = deaf
         self._gone = asyncio.Event()  # the caller hung up
+        self._elsewhere: Next | None = None  # where a redirect leads
+        self._stir = asyncio.Event()  # either
         self._answered_at = 0.0
         self._presence = Presence(self.line, person, self._hang_up, self._fail)
         self._callbacks: list[asyncio.Task[None]] = []
@@ -94,6 +99,17 @@ class SimCall:
         self.raise_failure()
         return self.status
 
+    def redirect(self, url: str, document: str = "") -> None:
+        """The call goes on with the document at `url`, or with this one; a stream that it has gets `stop`.
+
+        Twilio, "Call resource": update by `Url` or `Twiml`.
+        """
+        self.journal.note("redirected", url=url)
+        self._elsewhere = Next(url, document=document)
+        self._stir.set()
+        if self.line.leg is not None:
+            self.line.leg.stop()
+
     async def settled(self) -> None:
         """Waits for the end, whatever it is."""
         if self._task is not None:
@@ -129,6 +145,7 @@ class SimCall:
 
     def _hang_up(self) -> None:
         self._gone.set()
+        self._stir.set()
         if self.status == "ringing":  # the app is told at once, while its answer may still be on the way
             self.status = "canceled"
             self._callbacks.append(asyncio.create_task(self._tell_status(), name=f"status {self.sid}"))
@@ -159,6 +176,9 @@ class SimCall:
                 return
             verbs = await self._fetch(following)
             following = None if verbs is None else await self._run_verbs(verbs)
+            if self._elsewhere is not None and not self._gone.is_set():
+                following, self._elsewhere = self._elsewhere, None
+                self._stir.clear()
         raise RuntimeError(f"more than {MAX_DOCUMENTS} documents on one call: they go in a circle")
 
     async def _fetch(self, wanted: Next) -> list[Verb] | None:
@@ -167,6 +187,8 @@ class SimCall:
         A request that is under way when the caller hangs up still runs to its end. That the fallback URL also
         stands behind later documents, and not only the first, is unverified.
         """
+        if wanted.document:
+            return read(wanted.document.encode(), "")
         over = self._gone.is_set() and self.status == "in-progress"
         fields = self._identity.voice("completed" if over else self.status) | wanted.fields
         verbs = await self._webhooks.twiml(wanted.url, fields, self._fallback_url, self.journal)
@@ -197,7 +219,7 @@ class SimCall:
             return None
         self._answer()
         for verb in verbs:
-            if self._gone.is_set():
+            if self._stir.is_set():
                 return None
             match verb:
                 case Connect():
@@ -225,14 +247,14 @@ class SimCall:
     async def _pause(self, length_s: float) -> None:
         self.journal.note("pause", s=length_s)
         try:
-            await asyncio.wait_for(self._gone.wait(), length_s)
+            await asyncio.wait_for(self._stir.wait(), length_s)
         except TimeoutError:
             return  # nobody hung up meanwhile
 
     async def _connect(self, verb: Connect) -> Next | None:
         """Streams until the stream ends. None: go on with the verb after it, unless the caller is gone."""
         ids = StreamIds(new_sid("MZ"), self.sid, self._identity.account)
-        leg = self.line.leg = Leg(ids, self.journal)
+        leg = self.line.leg = Leg(ids, self.journal, deaf=self._deaf)
         error = ""
         try:
             signature = self._webhooks.sign(verb.url, {})

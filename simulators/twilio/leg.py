@@ -65,10 +65,16 @@ _decode = msgspec.json.Decoder(_Media | _Mark | _Clear).decode
 
 
 class Leg:
-    """A stream of a call; `run` lives as long as it does."""
+    """A stream of a call; `run` lives as long as it does.
 
-    def __init__(self, ids: StreamIds, journal: Journal) -> None:
+    A `deaf` one does not notice that the server closed it, as when a network swallows what it should carry: it lives
+    until the call ends or goes elsewhere.
+    """
+
+    def __init__(self, ids: StreamIds, journal: Journal, *, deaf: bool = False) -> None:
         self.ids = ids
+        self._deaf = deaf
+        self._told_to_stop = asyncio.Event()
         self.is_open = False
         self._journal = journal
         self._playback = Playback()
@@ -93,6 +99,8 @@ class Leg:
             self._journal.note("stream_opened", stream=self.ids.stream, url=url)
             on_open()
             await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+            if self._deaf:
+                await self._told_to_stop.wait()
         finally:
             self.is_open = False
             await self._close(socket, reader, writer)
@@ -169,6 +177,7 @@ class Leg:
     def stop(self) -> None:
         """The call goes elsewhere or ends: says `stop` and closes, in 2 s even if the server doesn't read."""
         self._stopped = True
+        self._told_to_stop.set()
         if self.is_open and self._socket is not None:
             self.is_open = False
             self._by = "twilio"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ import pytest
 from engine.actor import Actor, spawn
 from engine.clock import now, run_virtual
 from engine.leases import LeaseActor, StreamOver
-from engine.media_stream import QUIET_LIMIT_S, UNKNOWN_LIMIT, MediaStreams, _relay
+from engine.media_stream import QUIET_LIMIT_S, UNKNOWN_LIMIT, Left, MediaStreams, _relay
 from engine.messages import CallerAudio, CallerGone, DtmfPressed, MarkEchoed, Tick
 from engine.session import SessionAway
 from engine.settings import Settings
@@ -183,7 +184,9 @@ class OpenDoor:
         return websocket in self._signed
 
 
-def media_streams(door: OpenDoor, stream: Stream | None, **settings: Any) -> MediaStreams:
+def media_streams(
+    door: OpenDoor, stream: Stream | None, left: Callable[[Left], None] | None = None, **settings: Any
+) -> MediaStreams:
     """The streams of a replica; without `stream`, none may begin."""
 
     def make_stream(*_: Any) -> Actor:
@@ -191,7 +194,7 @@ def media_streams(door: OpenDoor, stream: Stream | None, **settings: Any) -> Med
         return stream
 
     chosen = Settings(_env_file=None, **settings)  # type: ignore[call-arg]
-    return MediaStreams(chosen, door, SlowStore(), make_stream)  # type: ignore[arg-type]
+    return MediaStreams(chosen, door, SlowStore(), make_stream, left or [].append)  # type: ignore[arg-type]
 
 
 def test_no_frame_is_lost_while_the_call_is_being_listed_and_then_its_stream_is_told() -> None:

@@ -370,6 +370,8 @@ class Rig:
         self.spots: list[_Spot] = []
         self.actors: list[CallActor] = []
         self.closed = asyncio.Event()
+        self.unclosed = asyncio.Event()
+        self.close_hangs = False
         self.stream: StreamActor | None = None
         self.calls: PackedCalls | None = None
 
@@ -380,6 +382,7 @@ class Rig:
         ports = StreamPorts(
             send=self.ear.send,
             close=self._close,
+            unclosed=self.unclosed.set,
             gave_up=self.sessions.gave_up,
             moved=self.sessions.moved,
             hosts=self._pack() if self.packed else self,
@@ -390,6 +393,8 @@ class Rig:
         spawn(self.stream, "stream")
 
     async def _close(self) -> None:
+        if self.close_hangs:
+            await asyncio.Event().wait()
         self.closed.set()
         assert self.stream is not None
         self.ear.hang_up()

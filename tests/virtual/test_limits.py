@@ -503,3 +503,16 @@ def test_audio_for_a_recogniser_that_takes_none_is_kept_to_its_bound() -> None:
     given: list[int] = []
     run_virtual(run())
     assert max(given) == given[-1] == audio.bytes_of(new_settings().stt_kept_s * 1000)
+
+
+def test_a_socket_that_does_not_close_is_told_of_in_time(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        rig.close_hangs = True
+        await rig.hears("How can I help?")
+        await rig.mouth.say("No, thanks")
+        await rig.hears("Goodbye.")
+        spoken_s = now()
+        await rig.until(rig.unclosed.is_set, limit_s=20)
+        assert now() - spoken_s < rig.settings.stream_close_s + 5.0
+
+    play(story, redis_url, BYE)

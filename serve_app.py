@@ -350,7 +350,7 @@ class IngressActor:
             moved=self._records.store.moved,
             hosts=self._hosts,
             listen=self._listen,
-            speak=self._speak.best().way,
+            speak=self._speak,
         )
         return StreamActor(info, stream_sid, ports, settings)
 

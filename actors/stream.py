@@ -49,7 +49,7 @@ from engine.routes import Routes
 from engine.session import SessionAway, Whereabouts
 from engine.settings import Settings
 from engine.telemetry import count
-from engine.vendors.deepgram import Listening, SpeakSocket
+from engine.vendors.deepgram import Listening, SpeakWay
 
 log = logging.getLogger("actors.stream")
 
@@ -94,7 +94,7 @@ class StreamPorts:
     moved: Callable[[Whereabouts], Awaitable[None]]
     hosts: Placer
     listen: Routes[Listening]
-    speak: Callable[[], SpeakSocket]
+    speak: Routes[SpeakWay]
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class StreamActor(Actor):
     async def started(self) -> None:
         settings, ports = self._settings, self._ports
         media = MediaActor(self._stream_sid, ports.send, settings.playback_lead_ms, self._switch, self)
-        media.tts = TtsActor(ports.speak, media, self)
+        media.tts = TtsActor(ports.speak, media, self, settings)
         self._media, self._tts = media, media.tts
         self._stt = SttActor(ports.listen, self._switch, self, settings)
         self.audio = self._stt

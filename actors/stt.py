@@ -348,7 +348,9 @@ class SttActor(Actor):
 
     def _ended(self, ended: _Ended) -> None:
         if self._candidate is not None and ended.number == self._candidate.number:
-            self._candidate.route.failed(str(ended.lost), for_good=ended.lost.for_good)
+            self._candidate.route.failed(
+                str(ended.lost), for_good=ended.lost.for_good, at_once=ended.lost.refused
+            )
             self._candidate = None
         elif self._line is not None and ended.number == self._line.number:
             self._disconnected(self._line, ended)
@@ -360,17 +362,16 @@ class SttActor(Actor):
         if stalled:
             self._patience_s = min(self._patience_s * 2, PATIENCE_MOST_S)
         if stalled or not ended.useful:
-            line.route.failed(str(lost), for_good=lost.for_good)
+            line.route.failed(str(lost), for_good=lost.for_good, at_once=lost.refused)
         self._line = None
         self._carried = self._utterances.pending
         self._lost_s = self._lost_s if self._lost_s is not None else now()
-        elsewhere = self._routes.best() is not line.route
-        if lost.for_good and not elsewhere:
-            self._tell_lost(SttLost(str(lost), for_good=True))
+        self._tell_lost(SttLost(str(lost), for_good=self._routes.hopeless))
+        if self._routes.hopeless:
             return
-        self._tell_lost(SttLost(str(lost)))
-        first = self._attempt == 0 or elsewhere
-        pause_s = random.uniform(0, AT_ONCE_S) if first else back_off_s(BACK_OFF_S, self._attempt - 1)
+        best = self._routes.best()
+        at_once = self._attempt == 0 or (best is not line.route and best.well)
+        pause_s = random.uniform(0, AT_ONCE_S) if at_once else back_off_s(BACK_OFF_S, self._attempt - 1)
         self._attempt += 1
         self.after(pause_s, Tick("reconnect"))
 

@@ -1,8 +1,11 @@
-"""TtsActor: text to audio. Keeps one Deepgram speak socket, a Flush for each sentence, in order.
+"""TtsActor: text to audio. Keeps one speak socket, a Flush for each sentence, in order.
 
 When a sentence's audio is complete is known from `Flushed`, one for each Flush, never from a pause. Deepgram ignores
 the 21st Flush in 60 s, with a Warning, and its `Flushed` never comes: so a socket that has used up its flushes is
 replaced before it is asked for one too many, and every wait has a deadline.
+
+A socket that ends, warns, or is late is replaced, by the next way if its breaker is open (Deepgram's socket, its REST
+endpoint, `TTS_FALLBACK`), and a sentence goes on where it was cut. Late means: the caller would soon hear a gap.
 
 Told:  by Media   Speak, Hush
        by Stream  Adopt
@@ -11,123 +14,182 @@ Tells: Media      SpeechAudio, SpeechWhole
 """
 
 import asyncio
+import random
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from actors.backoff import back_off_s
+from engine import audio
 from engine.actor import Actor, Ref
 from engine.clock import now, wall
 from engine.messages import Adopt, Down, Hush, Speak, SpeechAudio, SpeechWhole, Tick, TtsHeld
+from engine.routes import Route, Routes
+from engine.sentence_audio import USUAL_PACE, SentenceAudio
+from engine.settings import Settings
 from engine.telemetry import count
-from engine.vendors.deepgram import AudioCame, ClearDone, FlushDone, SpeakSocket, VendorLost, Warned
+from engine.vendors.deepgram import (
+    AudioCame,
+    ClearDone,
+    FlushDone,
+    SpeakRequests,
+    SpeakSocket,
+    SpeakWay,
+    VendorLost,
+    Warned,
+)
 
 FLUSHES = 20  # by socket ...
 FLUSH_WINDOW_S = 60.0  # ... in this time (Deepgram, Streaming TTS: Flush)
-ANSWER_LIMIT_S = 5.0  # longest silence of the vendor while audio is due
+AHEAD_S = 0.5  # before the caller would hear a gap, for the next socket to speak
+LOOK_S = 1.0  # how often a better way is looked for
+PATIENCE_MOST = 6.0  # times what is usual, for a voice that is slow and not lost
+AT_ONCE_S = (
+    0.02  # before the first new try: calls that lost the vendor together do not come back in one instant
+)
 BACK_OFF_S = (0.05, 0.2, 0.5, 1.0, 2.0)
-
-
-@dataclass
-class _Line:
-    speak: Speak
-    asked_at: float = 0.0
-    audio_at: float = 0.0
-    got_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """The connection's task to its actor: the socket is open."""
+    """A connection's task to its actor: the socket is open."""
 
-    socket: SpeakSocket
+    number: int
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A connection is over."""
+
+    number: int
+    lost: VendorLost
+
+
+@dataclass
+class _Line:
+    """One connection, from before its socket is open. `commands` are its sentences; None is a clear."""
+
+    number: int
+    route: Route[SpeakWay]
+    commands: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)
+    task: asyncio.Task[None] | None = None
+    open: bool = False
+    useful: bool = False
+    flushed_s: deque[float] = field(default_factory=deque)
+
+    def may_flush(self) -> bool:
+        while self.flushed_s and now() - self.flushed_s[0] > FLUSH_WINDOW_S:
+            self.flushed_s.popleft()
+        return len(self.flushed_s) < FLUSHES
 
 
 class TtsActor(Actor):
-    """Synthesis for one stream. `open_socket` makes a new, unopened speak socket."""
+    """Synthesis for one stream."""
 
-    def __init__(self, open_socket: Callable[[], SpeakSocket], media: Ref, stream: Ref) -> None:
+    def __init__(self, routes: Routes[SpeakWay], media: Ref, stream: Ref, settings: Settings) -> None:
         super().__init__()
-        self._open_socket = open_socket
+        self._routes = routes
         self._media = media
         self._stream = stream
+        self._first_audio_s = settings.tts_first_audio_s
+        self._stall_s = settings.tts_stall_s
+        self._patience = 1.0
         self._epoch = 0
         self._hushed = -1
-        self._queue: deque[_Line] = deque()  # not yet asked for
-        self._asked: deque[_Line] = deque()  # asked for, their Flushed to come, in order
+        self._queue: deque[SentenceAudio] = deque()  # not yet asked for
+        self._asked: deque[SentenceAudio] = deque()  # asked for, their Flushed to come, in order
         self._stale_flushes = 0  # pending at a Clear: their Flushed may or may not come
         self._clears = 0  # sent, their Cleared to come: audio until then is of what was hushed
-        self._socket: SpeakSocket | None = None
-        self._generation = 0
-        self._flushed_s: deque[float] = deque()
+        self._numbers = 0
+        self._line: _Line | None = None
+        self._candidate: _Line | None = None  # to a better way
         self._answered_s = 0.0
+        self._dry_s = 0.0  # when all that was passed on will have been played, if nothing holds it up
+        self._late: asyncio.TimerHandle | None = None
         self._attempt = 0
-        self._commands: asyncio.Queue[str | None] = asyncio.Queue()  # to the open socket; None: clear
+        self._paces: dict[str, float] = {}  # bytes a character, by voice
 
     async def started(self) -> None:
-        self._connect()
-        self.after(ANSWER_LIMIT_S / 5, Tick("watch"))
+        self._line = self._connect(self._routes.best())
+        self.after(LOOK_S, Tick("look"))
 
     async def receive(self, message: Any) -> None:
         match message:
+            case (number, event):
+                if self._line is not None and number == self._line.number:
+                    self._event(self._line, event)
             case Speak(_, turn):
                 if turn > self._hushed:
-                    self._queue.append(_Line(message))
+                    self._queue.append(SentenceAudio.of(message))
             case Hush(turn):
                 self._hush(turn)
-            case (generation, event) if generation == self._generation:
-                self._vendor(event)
             case Adopt(epoch) if epoch >= self._epoch:
                 self._epoch = epoch
                 self._stream.tell(TtsHeld(epoch))
-            case Tick("watch"):
-                self._watch()
-                self.after(ANSWER_LIMIT_S / 5, message)
+            case Tick("late"):
+                self._late = None
+            case Tick("look"):
+                self._look_for_better()
+                self.after(LOOK_S, message)
             case Tick("connect"):
-                self._connect()
-            case Down(job, reason) if job == f"speak-{self._generation}":
-                self._disconnected(reason)
+                if self._line is None:
+                    self._line = self._connect(self._routes.best())
+            case _Opened(number):
+                self._opened(number)
+            case _Ended():
+                self._ended(message)
+            case Down(job, reason) if job.startswith("speak"):
+                raise RuntimeError(reason)
         self._ask()
+        self._watch()
 
     # --- sentences
 
+    @property
+    def _idle(self) -> bool:
+        return not (self._queue or self._asked or self._clears)
+
     def _ask(self) -> None:
         """Asks for what is queued, as far as the socket may be asked."""
-        while self._queue and self._socket is not None:
-            if not self._may_flush():
+        self._move_if_idle()
+        while self._queue and self._line is not None and self._line.open:
+            line = self._line
+            if not line.may_flush():
                 if not self._asked and not self._clears:
                     count("tts_socket_replaced")
-                    self._replace()
+                    self._drop(line)
+                    self._line = self._connect(line.route)
                 return
-            line = self._queue.popleft()
-            line.asked_at = wall()
+            sentence = self._queue.popleft()
+            sentence.asked_at = sentence.asked_at or wall()
+            sentence.asked_s = now()
             if not self._asked:
                 self._answered_s = now()
-            self._asked.append(line)
-            self._flushed_s.append(now())
-            self._commands.put_nowait(line.speak.text + " ")
-
-    def _may_flush(self) -> bool:
-        while self._flushed_s and now() - self._flushed_s[0] > FLUSH_WINDOW_S:
-            self._flushed_s.popleft()
-        return len(self._flushed_s) < FLUSHES
+            self._asked.append(sentence)
+            line.flushed_s.append(now())
+            pace = self._paces.get(sentence.voice, USUAL_PACE)
+            line.commands.put_nowait(sentence.ask(line.route.way.voice, pace) + " ")
 
     def _hush(self, turn: int) -> None:
         self._hushed = max(self._hushed, turn)
-        self._queue = deque(line for line in self._queue if line.speak.turn > turn)
-        if not self._asked:
+        self._queue = deque(one for one in self._queue if one.speak.turn > turn)
+        self._dry_s = now()
+        if not self._asked or self._line is None:
             return
         self._stale_flushes += len(self._asked)
         self._asked.clear()
         self._clears += 1
         self._answered_s = now()
-        self._commands.put_nowait(None)
+        self._line.commands.put_nowait(None)
 
     # --- the vendor
 
-    def _vendor(self, event: "AudioCame | FlushDone | ClearDone | Warned | _Opened") -> None:
+    def _event(self, line: _Line, event: AudioCame | FlushDone | ClearDone | Warned) -> None:
         self._answered_s = now()
+        if not line.useful and not isinstance(event, Warned):
+            line.useful = True
+            self._attempt = 0
+            line.route.worked()
         match event:
             case AudioCame(payload) if not self._clears and self._asked:
                 self._audio(self._asked[0], payload)
@@ -139,94 +201,146 @@ class TtsActor(Actor):
                 self._clears = max(0, self._clears - 1)
             case Warned(text):
                 count("tts_warnings")
-                self._disconnected(f"Deepgram warns: {text}")
-            case _Opened(socket):
-                self._socket = socket
-                self._attempt = 0
+                self._lose(line, f"Deepgram warns: {text}")
 
-    def _audio(self, line: _Line, payload: bytes) -> None:
+    def _audio(self, sentence: SentenceAudio, payload: bytes) -> None:
         self._stale_flushes = 0
-        if not line.got_bytes:
-            line.audio_at = wall()
-        line.got_bytes += len(payload)
-        speak = line.speak
+        payload = sentence.hear(payload)
+        if not payload:
+            return
+        self._patience = 1.0
+        sentence.audio_at = sentence.audio_at or wall()
+        self._dry_s = max(self._dry_s, now()) + len(payload) / audio.SAMPLE_RATE
+        speak = sentence.speak
         self._media.tell(
-            SpeechAudio(speak.epoch, speak.turn, speak.index, payload, line.asked_at, line.audio_at)
+            SpeechAudio(speak.epoch, speak.turn, speak.index, payload, sentence.asked_at, sentence.audio_at)
         )
 
     def _flush_done(self) -> None:
         if self._clears or not self._asked:
             self._stale_flushes = max(0, self._stale_flushes - 1)
-        elif self._stale_flushes and not self._asked[0].got_bytes:
+        elif self._stale_flushes and not self._asked[0].told_bytes:
             self._stale_flushes -= 1  # of a sentence that was cleared: ours has no audio yet
         else:
-            self._whole(self._asked.popleft())
+            sentence = self._asked.popleft()
+            if (
+                sentence.told_bytes and len(sentence.text) > 10
+            ):  # a short one's pauses would count for too much
+                self._paces[sentence.voice] = sentence.told_bytes / len(sentence.text)
+            speak = sentence.speak
+            self._media.tell(SpeechWhole(speak.epoch, speak.turn, speak.index))
 
-    def _whole(self, line: _Line) -> None:
-        self._media.tell(SpeechWhole(line.speak.epoch, line.speak.turn, line.speak.index))
+    # --- a vendor that is late
 
     def _watch(self) -> None:
-        waiting = bool(self._asked or self._clears)
-        if waiting and self._socket is not None and now() - self._answered_s > ANSWER_LIMIT_S:
-            count("tts_stalls")
-            self._disconnected(f"no audio for {ANSWER_LIMIT_S:g} s")
+        """Has a timer for the moment at which the vendor is late. It is let ring too early: audio comes often."""
+        line, late_s = self._line, self._late_s()
+        if line is None or not line.open or late_s is None:
+            return
+        if now() < late_s:
+            if self._late is not None and self._late.when() > late_s:
+                self.cancel(self._late)
+                self._late = None
+            if self._late is None:
+                self._late = self.after(late_s - now(), Tick("late"))
+            return
+        count("tts_stalls")
+        line.route.failed("it is late with audio")
+        self._patience = min(self._patience * 2, PATIENCE_MOST)
+        self._lose(line, "no audio in time")
 
-    # --- the connection
+    def _late_s(self) -> float | None:
+        """When what is awaited is late; None: nothing is."""
+        first_s, stall_s = self._first_audio_s * self._patience, self._stall_s * self._patience
+        if self._clears:
+            return self._answered_s + first_s
+        if not self._asked:
+            return None
+        limit_s = stall_s if self._asked[0].told_bytes and not self._asked[0].skip_bytes else first_s
+        return max(self._answered_s + limit_s, self._dry_s - AHEAD_S)
 
-    def _connect(self) -> None:
-        self._generation += 1
-        self._commands = asyncio.Queue()
-        self._flushed_s.clear()
-        self.work(self._connection(self._generation, self._commands), f"speak-{self._generation}")
+    # --- connections
 
-    async def _connection(self, generation: int, commands: asyncio.Queue[str | None]) -> None:
-        """One speak socket from opening to its end; always ends by raising."""
-        socket = self._open_socket()
+    def _connect(self, route: Route[SpeakWay]) -> _Line:
+        self._numbers += 1
+        line = _Line(self._numbers, route)
+        line.task = self.work(self._connection(line), f"speak-{line.number}")
+        return line
+
+    async def _connection(self, line: _Line) -> None:
+        """One socket from opening to its end, of which the actor is told."""
+        socket = line.route.way.open_socket()
         try:
             await socket.open()
-            self.tell((generation, _Opened(socket)))
+            self.tell(_Opened(line.number))
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._send(socket, commands))
-                both.create_task(self._read(socket, generation))
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from None
+                both.create_task(self._send(line, socket))
+                both.create_task(self._read(line, socket))
+        except* VendorLost as group:
+            lost = next(one for one in group.exceptions if isinstance(one, VendorLost))
+            self.tell(_Ended(line.number, lost))
         finally:
             await socket.close()
 
-    async def _send(self, socket: SpeakSocket, commands: asyncio.Queue[str | None]) -> None:
+    async def _send(self, line: _Line, socket: SpeakSocket | SpeakRequests) -> None:
         while True:
-            text = await commands.get()
+            text = await line.commands.get()
             if text is None:
                 await socket.clear()
             else:
                 await socket.say(text)
 
-    async def _read(self, socket: SpeakSocket, generation: int) -> None:
+    async def _read(self, line: _Line, socket: SpeakSocket | SpeakRequests) -> None:
         async for event in socket.events():
-            self.tell((generation, event))
+            self.tell((line.number, event))
         raise VendorLost("Deepgram ended the stream")
 
-    def _replace(self) -> None:
-        self._close_socket()
-        self._connect()
+    def _opened(self, number: int) -> None:
+        for line in (self._line, self._candidate):
+            if line is not None and line.number == number:
+                line.open = True
 
-    def _disconnected(self, reason: str) -> None:
-        """Sentences of which nothing came are asked for again; one cut in its middle ends where it was cut."""
+    def _ended(self, ended: _Ended) -> None:
+        line, candidate, lost = self._line, self._candidate, ended.lost
+        if candidate is not None and ended.number == candidate.number:
+            candidate.route.failed(str(lost), for_good=lost.for_good, at_once=lost.refused)
+            self._candidate = None
+        elif line is not None and ended.number == line.number:
+            if not line.useful:
+                line.route.failed(str(lost), for_good=lost.for_good, at_once=lost.refused)
+            self._lose(line, str(lost))
+
+    def _lose(self, line: _Line, why: str) -> None:
+        """What was asked of that socket is asked again, of the next one."""
         count("tts_lost")
-        self._close_socket()
-        cut = [line for line in self._asked if line.got_bytes]
-        for line in cut:
-            self._whole(line)
-        self._queue.extendleft(reversed([line for line in self._asked if not line.got_bytes]))
+        self._drop(line)
+        self._line = None
+        self._queue.extendleft(reversed(self._asked))
         self._asked.clear()
-        self._clears = 0
-        self._stale_flushes = 0
-        self.after(back_off_s(BACK_OFF_S, self._attempt), Tick("connect"))
+        self._clears = self._stale_flushes = 0
+        best = self._routes.best()
+        at_once = self._attempt == 0 or (best is not line.route and best.well)
+        pause_s = random.uniform(0, AT_ONCE_S) if at_once else back_off_s(BACK_OFF_S, self._attempt - 1)
         self._attempt += 1
+        self.after(pause_s, Tick("connect"))
 
-    def _close_socket(self) -> None:
-        """The old connection's task closes its socket; what it still tells is of an old generation."""
-        self._socket = None
-        self._generation += 1
-        for task in list(self._work):
-            task.cancel()
+    def _look_for_better(self) -> None:
+        if self._idle and self._line is not None and self._line.open and self._candidate is None:
+            better = self._routes.better_than(self._line.route)
+            if better is not None:
+                self._candidate = self._connect(better)
+
+    def _move_if_idle(self) -> None:
+        """Between turns: to the better way that is open."""
+        candidate = self._candidate
+        if candidate is None or not candidate.open or self._asked or self._clears:
+            return
+        if self._line is not None:
+            self._drop(self._line)
+        self._line, self._candidate = candidate, None
+        count("tts_came_back")
+
+    def _drop(self, line: _Line) -> None:
+        """Its task closes its socket; what it still tells is not heard."""
+        if line.task is not None:
+            line.task.cancel()

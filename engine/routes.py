@@ -44,25 +44,35 @@ class Route(Generic[Way]):
         self._rest_s = rest_s
         self._failed = 0
         self._until_s = 0.0  # when the rest is over
+        self.hopeless = False  # it refuses for good
 
     @property
     def well(self) -> bool:
         """Whether calls should take it."""
         return self.state is State.CLOSED
 
+    @property
+    def rested_at_s(self) -> float:
+        """When its rest is over."""
+        return self._until_s
+
     def worked(self) -> None:
         """Something useful came of it."""
-        self._failed = 0
+        self._failed, self.hopeless = 0, False
         if self.state is not State.CLOSED:
             log.warning("%s is well again", self.name)
             self.state, self._rest_s = State.CLOSED, self._first_rest_s
 
-    def failed(self, why: str, *, for_good: bool = False) -> None:
-        """It was asked in vain. `for_good`: asking again is in vain, too, until somebody has mended it."""
+    def failed(self, why: str, *, at_once: bool = False, for_good: bool = False) -> None:
+        """It was asked in vain. `at_once`: it said that it can't serve now; `for_good`: nor would it later."""
         self._failed += 1
+        self.hopeless = self.hopeless or for_good
         if self.state is State.TRYING:
             self._rest_s = min(self._rest_s * 2, self._rest_most_s)
-        elif self.state is State.OPEN or (self._failed < self._limit and not for_good):
+        elif self.state is State.OPEN:
+            self._until_s = now() + self._rest_s
+            return
+        elif self._failed < self._limit and not (at_once or for_good):
             return
         if for_good:
             self._rest_s = self._rest_most_s
@@ -85,8 +95,14 @@ class Routes(Generic[Way]):
         self.all = tuple(routes)
 
     def best(self) -> Route[Way]:
-        """The first that is well; if none is, the first: it may be tried in vain, but there is no better."""
-        return next((route for route in self.all if route.well), self.all[0])
+        """The first that is well; if none is, the one that has rested longest: each is tried in its turn."""
+        well = next((route for route in self.all if route.well), None)
+        return well or min(self.all, key=lambda route: route.rested_at_s)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether all refuse for good."""
+        return all(route.hopeless for route in self.all)
 
     def better_than(self, route: Route[Way]) -> Route[Way] | None:
         """A route before this one that is well, or that this caller is to try now."""

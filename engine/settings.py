@@ -126,6 +126,18 @@ class Settings(BaseSettings):
         gt=0,
         description="Longest handshake with synthesis, in seconds: a good one takes a quarter of that",
     )
+    tts_first_audio_s: float = Field(
+        1.2,
+        gt=0,
+        le=7,
+        description="Longest wait for a sentence's first audio, in seconds, before another way to a voice is tried; doubled each time for one that is only slow",
+    )
+    tts_stall_s: float = Field(
+        0.3,
+        gt=0,
+        le=7,
+        description="Longest pause in a sentence's audio when the caller is about to hear it, in seconds, before the rest is asked for again",
+    )
     stt_fallback: str = Field(
         "",
         description="Who hears while Deepgram can't: `local`, or the URL of another server that speaks its protocol; empty: nobody",

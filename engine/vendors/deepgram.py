@@ -8,11 +8,13 @@ unknown listen message comes as None, and on speak every text message comes as o
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import msgspec
 from deepgram import AsyncDeepgramClient
 from deepgram.core.api_error import ApiError
@@ -35,11 +37,15 @@ FOR_GOOD = {400, 401, 402, 403, 404}
 
 
 class VendorLost(Exception):
-    """The socket is gone or was refused; the message says why. `for_good`: trying again is in vain."""
+    """The socket is gone or was refused; the message says why.
 
-    def __init__(self, why: str, *, for_good: bool = False) -> None:
+    `refused`: the vendor said no, with a status. `for_good`: it would say so again.
+    """
+
+    def __init__(self, why: str, *, status: int = 0) -> None:
         super().__init__(why)
-        self.for_good = for_good
+        self.refused = status != 0
+        self.for_good = status in FOR_GOOD
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -90,7 +96,7 @@ def client(settings: Settings) -> AsyncDeepgramClient:
 
 
 Listening = Callable[[], "ListenSocket"]  # makes a new, unopened socket
-Speaking = Callable[[], "SpeakSocket"]
+Speaking = Callable[[], "SpeakSocket | SpeakRequests"]
 
 
 def listen_routes(settings: Settings) -> Routes[Listening]:
@@ -100,45 +106,53 @@ def listen_routes(settings: Settings) -> Routes[Listening]:
         "deepgram_api_key": settings.stt_fallback_key or settings.deepgram_api_key,
         "stt_model": settings.stt_fallback_model or settings.stt_model,
     }
-    return _routes(settings, fallback, lambda chosen, sdk: partial(ListenSocket, sdk, chosen))
+    return Routes(
+        [
+            _route(urlsplit(one.deepgram_base_url).netloc, partial(ListenSocket, client(one), one), settings)
+            for one in _chosen(settings, fallback)
+        ]
+    )
 
 
-def speak_routes(settings: Settings) -> Routes[Speaking]:
-    """Who speaks for the calls of a process: Deepgram, then `TTS_FALLBACK`."""
+@dataclass(frozen=True)
+class SpeakWay:
+    """A way to a voice: the same text has the same sound by all ways to the same `voice`."""
+
+    voice: str
+    open_socket: Speaking
+
+
+def speak_routes(settings: Settings) -> Routes[SpeakWay]:
+    """Who speaks for the calls of a process: Deepgram's socket, its REST endpoint, and so on with `TTS_FALLBACK`."""
     fallback = {
         "deepgram_base_url": settings.tts_fallback,
         "deepgram_api_key": settings.tts_fallback_key or settings.deepgram_api_key,
         "tts_model": settings.tts_fallback_model or settings.tts_model,
     }
-    return _routes(settings, fallback, lambda chosen, sdk: partial(SpeakSocket, sdk, chosen))
+    routes = []
+    for one in _chosen(settings, fallback):
+        sdk, name = client(one), urlsplit(one.deepgram_base_url).netloc
+        voice = f"{name} {one.tts_model}"
+        routes.append(_route(name, SpeakWay(voice, partial(SpeakSocket, sdk, one)), settings))
+        routes.append(_route(f"{name} by REST", SpeakWay(voice, partial(SpeakRequests, sdk, one)), settings))
+    return Routes(routes)
 
 
-def _routes(
-    settings: Settings, fallback: dict[str, str], way: Callable[[Settings, AsyncDeepgramClient], Way]
-) -> Routes[Way]:
-    chosen = [settings]
-    if fallback["deepgram_base_url"]:
-        chosen.append(settings.model_copy(update=fallback))
-    return Routes(
-        [
-            Route(
-                urlsplit(one.deepgram_base_url).netloc,
-                way(one, client(one)),
-                settings.breaker_failures,
-                settings.breaker_rest_s,
-                settings.breaker_rest_most_s,
-            )
-            for one in chosen
-        ]
-    )
+def _chosen(settings: Settings, fallback: dict[str, str]) -> list[Settings]:
+    """The settings of the first vendor, and of the second if there is one."""
+    return [settings, *([settings.model_copy(update=fallback)] if fallback["deepgram_base_url"] else [])]
 
 
-def warm(listen: Routes[Listening], speak: Routes[Speaking]) -> None:
+def _route(name: str, way: Way, settings: Settings) -> Route[Way]:
+    return Route(name, way, settings.breaker_failures, settings.breaker_rest_s, settings.breaker_rest_most_s)
+
+
+def warm(listen: Routes[Listening], speak: Routes[SpeakWay]) -> None:
     """Loads what the first sockets would: 35 ms of imports, which would hold up the audio of other calls."""
     for hearing in listen.all:
         hearing.way()
     for speaking in speak.all:
-        speaking.way()
+        speaking.way.open_socket()
 
 
 class _Socket:
@@ -156,9 +170,8 @@ class _Socket:
             async with asyncio.timeout(self._open_limit_s):
                 self._socket = await self._stack.enter_async_context(self._connecting)
         except ApiError as error:
-            raise VendorLost(
-                f"Deepgram refused the connection: {_refusal(error)}", for_good=error.status_code in FOR_GOOD
-            ) from error
+            why = f"Deepgram refused the connection: {_refusal(error)}"
+            raise VendorLost(why, status=error.status_code or 0) from error
         except TimeoutError as error:
             raise VendorLost(f"Deepgram's handshake took more than {self._open_limit_s:g} s") from error
         except (OSError, ConnectionClosed, InvalidHandshake, ValueError, EOFError) as error:
@@ -317,6 +330,74 @@ class SpeakSocket(_Socket):
                 if kind == "Error":
                     raise VendorLost(f"Deepgram reports: {described or message!r}")
                 yield Warned(str(described or message))
+
+
+class SpeakRequests:
+    """Speak v1 by REST, with the face of a `SpeakSocket`: a request for each sentence, one after the other."""
+
+    def __init__(self, deepgram: AsyncDeepgramClient, settings: Settings) -> None:
+        self._speak = deepgram.speak.v1.audio
+        self._model = settings.tts_model
+        self._texts: asyncio.Queue[str] = asyncio.Queue()
+        self._events: asyncio.Queue[AudioCame | FlushDone | ClearDone | VendorLost] = asyncio.Queue()
+        self._speaking: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """There is nothing to open."""
+
+    async def close(self) -> None:
+        """Ends the request that is under way. Safe to run twice."""
+        speaking, self._speaking = self._speaking, None
+        if speaking is not None:
+            speaking.cancel()
+            await asyncio.wait([speaking], timeout=CLOSE_LIMIT_S)
+
+    async def say(self, text: str) -> None:
+        """One sentence, after those before it."""
+        self._texts.put_nowait(text)
+        if self._speaking is None:
+            self._speaking = asyncio.create_task(self._say_all(), name="speak by REST")
+
+    async def clear(self) -> None:
+        """Drops what is not yet told."""
+        await self.close()
+        for queue in (self._texts, self._events):
+            while not queue.empty():
+                queue.get_nowait()
+        self._events.put_nowait(ClearDone())
+
+    async def events(self) -> AsyncIterator[AudioCame | FlushDone | ClearDone]:
+        """What comes, for ever. Raises `VendorLost` when a request fails."""
+        while True:
+            event = await self._events.get()
+            if isinstance(event, VendorLost):
+                raise event
+            yield event
+
+    async def _say_all(self) -> None:
+        while True:
+            text = await self._texts.get()
+            try:
+                chunks = self._speak.generate(
+                    text=text,
+                    model=self._model,
+                    encoding="mulaw",
+                    sample_rate=audio.SAMPLE_RATE,
+                    container="none",  # else a header of 44 bytes is heard as a click
+                )
+                async with aclosing(chunks):
+                    async for chunk in chunks:
+                        self._events.put_nowait(AudioCame(chunk))
+            except ApiError as error:
+                why = f"Deepgram refused to speak: HTTP {error.status_code} {error.body}"
+                self._events.put_nowait(VendorLost(why, status=error.status_code or 0))
+                return
+            except (OSError, httpx.HTTPError) as error:
+                self._events.put_nowait(
+                    VendorLost(f"Deepgram can't be reached: {type(error).__name__} {error}")
+                )
+                return
+            self._events.put_nowait(FlushDone())
 
 
 def _took_nothing(error: Exception) -> VendorLost:

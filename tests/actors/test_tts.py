@@ -18,7 +18,6 @@ from engine.actor import spawn
 from engine.messages import Adopt, Hush, Speak, SpeechAudio, SpeechWhole, TtsHeld
 from engine.settings import Settings
 from engine.vendors import deepgram
-from engine.vendors.deepgram import SpeakSocket
 from local.serving import serving
 from local.speech.app import speech_app
 from local.speech.params import Refusal
@@ -35,12 +34,12 @@ LONG = "This is a sentence that takes a while to say, so that somebody can inter
 class Line:
     """A TtsActor on a socket, and everybody that it knows."""
 
-    def __init__(self, http_url: str, watch: Watch | None = None) -> None:
+    def __init__(self, http_url: str, watch: Watch | None = None, **chosen: Any) -> None:
         self.media, self.stream = Told(), Told()
         self._watch = watch
-        settings = Settings(_env_file=None, deepgram_base_url=http_url)  # type: ignore[call-arg]
-        client = deepgram.client(settings)
-        self.actor = TtsActor(lambda: SpeakSocket(client, settings), self.media, self.stream)
+        settings = Settings(_env_file=None, deepgram_base_url=http_url, **chosen)  # type: ignore[call-arg]
+        self.routes = deepgram.speak_routes(settings)
+        self.actor = TtsActor(self.routes, self.media, self.stream, settings)
 
     @property
     def watch(self) -> Watch:
@@ -71,15 +70,27 @@ async def running(line: Line) -> AsyncIterator[Line]:
 
 
 @asynccontextmanager
-async def line(app: Any = None) -> AsyncIterator[Line]:
+async def line(app: Any = None, **chosen: Any) -> AsyncIterator[Line]:
+    """`chosen` are settings."""
     app = app or marks_app(FAST)
-    async with serving(app) as server, running(Line(server.http_url, app.state.watch)) as it:
+    async with serving(app) as server, running(Line(server.http_url, app.state.watch, **chosen)) as it:
         yield it
 
 
 class _NobodyListens:
     async def open(self, tell: Any) -> None:
         raise AssertionError("nobody listens here")
+
+
+def only_sockets_refused(app: Starlette, refusal: Refusal) -> Any:
+    """The app, whose WebSockets are refused and whose REST endpoint is not."""
+
+    async def guarded(scope: Any, receive: Any, send: Any) -> None:
+        app.state.watch.refusal = refusal if scope["type"] == "websocket" else None
+        await app(scope, receive, send)
+
+    guarded.state = app.state  # type: ignore[attr-defined]
+    return guarded
 
 
 def with_voice(voice: Voice) -> Starlette:
@@ -204,8 +215,9 @@ async def test_a_flush_that_is_ignored_with_a_warning_is_asked_again_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
-    monkeypatch.setattr(tts, "ANSWER_LIMIT_S", 3600.0)
-    async with line(marks_app(FAST, Limits(flush_limit=2))) as agent:  # fewer than the actor thinks
+    async with line(
+        marks_app(FAST, Limits(flush_limit=2)), tts_first_audio_s=7.0
+    ) as agent:  # fewer than the actor thinks
         for index in range(5):
             agent.speak(1, index, f"Number {index}.")
             await agent.whole(1, index)
@@ -231,12 +243,8 @@ class Stalling:
             yield chunk
 
 
-async def test_a_vendor_that_stalls_is_left_and_the_sentence_asked_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(tts, "ANSWER_LIMIT_S", 0.25)
-    monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
-    async with line(with_voice(Stalling(1))) as agent:
+async def test_a_vendor_that_stalls_is_left_and_the_sentence_asked_again() -> None:
+    async with line(with_voice(Stalling(1)), tts_first_audio_s=0.25) as agent:
         agent.speak(1, 0, "Can you hear me?")
         agent.speak(1, 1, "Good.")
         await agent.whole(1, 1)
@@ -245,35 +253,142 @@ async def test_a_vendor_that_stalls_is_left_and_the_sentence_asked_again(
 
 
 class Fading:
-    """A voice whose socket its test cuts: the first sentence stops in the middle."""
+    """A voice that stops after `pieces` pieces of its first sentence, until its socket is closed."""
 
-    def __init__(self) -> None:
-        self._marks = MarksVoice(1, FAST)
-        self._faded = False
+    def __init__(self, pieces: int, delays: MarksDelays = FAST) -> None:
+        self._pieces = pieces
+        self._delays = delays
+        self.said: list[str] = []
+
+    def audio(self, text: str) -> AsyncGenerator[bytes, None]:
+        """The same for the same text."""
+        return MarksVoice(1, self._delays).say(text)
 
     async def say(self, text: str) -> AsyncGenerator[bytes, None]:
-        async for chunk in self._marks.say(text):
-            yield chunk
-            if not self._faded:
-                self._faded = True
+        first = not self.said
+        self.said.append(text.strip())
+        count = 0
+        async for chunk in self.audio(text):
+            if first and count == self._pieces:
                 await asyncio.Event().wait()
+            count += 1
+            yield chunk
 
 
-async def test_a_sentence_cut_in_its_middle_ends_there_and_the_next_is_spoken(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
-    async with line(with_voice(Fading())) as agent:
+def unbroken(agent: Line, turn: int, index: int) -> bool:
+    """Whether the audio of a sentence is that of one synthesis from end to end, whatever happened in between."""
+    marks = MarkReader().feed(agent.audio_of(turn, index))
+    return [mark.index for mark in marks] == list(range(marks[0].total))
+
+
+@pytest.mark.parametrize("pieces", [1, 4, 9])
+async def test_a_sentence_whose_socket_drops_goes_on_at_the_sample_at_which_it_was_cut(pieces: int) -> None:
+    async with line(with_voice(Fading(pieces)), tts_stall_s=7.0) as agent:
         agent.speak(1, 0, LONG)
         agent.speak(1, 1, "Good.")
-        await agent.media.next(SpeechAudio)
+        await agent.media.next(SpeechAudio, pieces)
         for socket in list(agent.watch.sockets):
             await socket.close(1011, "NET-0000 internal error")
         await agent.whole(1, 1)
-        assert LONG.startswith(agent.said(1, 0))
-        assert agent.said(1, 0) != LONG
+        assert agent.said(1, 0) == LONG
+        assert unbroken(agent, 1, 0)
         assert agent.said(1, 1) == "Good."
         assert [whole.index for whole in agent.media.of(SpeechWhole)] == [0, 1]
+
+
+async def test_a_sentence_that_stalls_in_its_middle_goes_on_before_the_caller_hears_much_of_a_gap() -> None:
+    async with line(with_voice(Fading(2))) as agent:
+        agent.speak(1, 0, LONG)
+        await agent.whole(1, 0)
+        assert agent.said(1, 0) == LONG
+        assert unbroken(agent, 1, 0)
+        assert agent.watch.opened == 2
+
+
+async def test_a_stall_of_which_the_caller_hears_nothing_is_waited_out() -> None:
+    class Breathing(Fading):
+        async def say(self, text: str) -> AsyncGenerator[bytes, None]:
+            async for number, chunk in _numbered(self.audio(text)):
+                if number == 40:
+                    await asyncio.sleep(0.8)  # when 3 s of audio are ahead
+                yield chunk
+
+    async with line(with_voice(Breathing(0))) as agent:
+        agent.speak(1, 0, LONG)
+        await agent.whole(1, 0)
+        assert unbroken(agent, 1, 0)
+        assert agent.watch.opened == 1
+
+
+async def _numbered(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[tuple[int, bytes], None]:
+    number = 0
+    async for chunk in chunks:
+        yield number, chunk
+        number += 1
+
+
+async def test_a_vendor_that_takes_no_more_sockets_speaks_by_rest() -> None:
+    app = marks_app(FAST)
+    refusal = Refusal(429, "TOO_MANY_REQUESTS", "too many")
+    async with line(only_sockets_refused(app, refusal)) as agent:
+        agent.speak(1, 0, "One.")
+        agent.speak(1, 1, LONG)
+        await agent.whole(1, 1)
+        assert (agent.said(1, 0), agent.said(1, 1)) == ("One.", LONG)
+        assert agent.routes.best() is agent.routes.all[1]
+
+
+async def test_what_rest_is_saying_is_hushed_too() -> None:
+    app = marks_app(SLOW)
+    async with line(only_sockets_refused(app, Refusal(429, "TOO_MANY_REQUESTS", "too many"))) as agent:
+        agent.speak(1, 0, LONG)
+        agent.speak(1, 1, LONG)
+        await agent.media.next(SpeechAudio)
+        agent.actor.tell(Hush(1))
+        agent.speak(2, 0, "What can I do instead?")
+        await agent.whole(2, 0)
+        assert agent.said(2, 0) == "What can I do instead?"
+        assert [whole.turn for whole in agent.media.of(SpeechWhole)] == [2]
+
+
+async def test_the_rest_of_a_sentence_comes_from_the_fallback_when_the_vendor_is_gone() -> None:
+    first, second = Fading(4), Fading(-1)
+    async with (
+        serving(with_voice(second)) as other,
+        line(with_voice(first), tts_fallback=other.http_url) as agent,
+    ):
+        agent.speak(1, 0, "A short one comes first.")
+        agent.speak(1, 1, LONG)
+        await agent.media.next(SpeechAudio, 4)
+        agent.watch.refusal = Refusal(503, "UNAVAILABLE", "down")
+        for socket in list(agent.watch.sockets):
+            await socket.close(1011, "NET-0000 internal error")
+        await agent.whole(1, 1)
+        heard = agent.said(1, 0)
+        rest = second.said[0]
+        assert "A short one comes first.".endswith(rest)
+        said_before = heard.removesuffix(rest)
+        assert "A short one comes first.".startswith(said_before)
+        again = len(said_before + rest) - len("A short one comes first.")
+        assert 0 <= again <= max(map(len, LONG.split()))  # at most one word twice, and none left out
+        assert agent.said(1, 1) == LONG
+
+
+async def test_speech_comes_back_to_the_first_vendor_between_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tts, "LOOK_S", 0.02)
+    app, second = marks_app(FAST), marks_app(FAST)
+    app.state.watch.refusal = Refusal(503, "UNAVAILABLE", "down")
+    async with serving(second) as other, line(app, tts_fallback=other.http_url, breaker_rest_s=0.2) as agent:
+        agent.speak(1, 0, "One.")
+        await agent.whole(1, 0)
+        assert second.state.watch.count("speak") == 1
+        app.state.watch.refusal = None
+        await app.state.watch.until(lambda watch: watch.count("speak") == 1)
+        await second.state.watch.until(lambda watch: watch.count("speak") == 0)
+        agent.speak(2, 0, "Two.")
+        await agent.whole(2, 0)
+        assert "Two. " in [c.message.get("text") for c in app.state.watch.controls]
+        assert agent.routes.best() is agent.routes.all[0]
 
 
 async def test_a_vendor_that_refuses_is_asked_until_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,8 +399,8 @@ async def test_a_vendor_that_refuses_is_asked_until_it_does_not(monkeypatch: pyt
         seen = Told()
         agent.actor.observe = seen.tell
         agent.speak(1, 0, "One.")
-        downs = await seen.next(tts.Down, 3)
-        assert "HTTP 429" in downs.reason
+        ended = await seen.next(tts._Ended, 5)
+        assert "HTTP 429" in str(ended.lost)
         app.state.watch.refusal = None
         await agent.whole(1, 0)
         assert agent.said(1, 0) == "One."
@@ -337,9 +452,9 @@ class ByHand:
 
 
 @asynccontextmanager
-async def by_hand() -> AsyncIterator[tuple[ByHand, Line]]:
+async def by_hand(**chosen: Any) -> AsyncIterator[tuple[ByHand, Line]]:
     hand = ByHand()
-    async with serving(hand.app) as server, running(Line(server.http_url)) as agent:
+    async with serving(hand.app) as server, running(Line(server.http_url, **chosen)) as agent:
         yield hand, agent
 
 
@@ -416,9 +531,8 @@ async def test_an_error_message_is_the_end_of_that_socket(monkeypatch: pytest.Mo
 async def test_a_clear_that_is_never_answered_does_not_mute_the_agent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tts, "ANSWER_LIMIT_S", 0.25)
     monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
-    async with by_hand() as (hand, agent):
+    async with by_hand(tts_first_audio_s=0.25) as (hand, agent):
         await two_interrupts_one(hand, agent)
         await hand.asked("Clear", "Speak", "Flush", "Close", "left")
         await hand.asked("Speak", "Flush", socket=1)

@@ -48,6 +48,7 @@ WRONG = [
     ("STT_FINALIZE_S", "0"), ("STT_DEAF_S", "0"), ("STT_DEAF_S", "9"), ("TTS_OPEN_S", "0"),
     ("TWILIO_REST_S", "0"), ("TWILIO_REST_S", "31"), ("TWILIO_REST_TRIES", "0"), ("TWILIO_ASKS_S", "0"),
     ("STREAM_CLOSE_S", "0"),
+    ("TTS_FIRST_AUDIO_S", "0"), ("TTS_FIRST_AUDIO_S", "8"), ("TTS_STALL_S", "0"), ("TTS_STALL_S", "8"),
     ("STT_FALLBACK", "elsewhere"), ("TTS_FALLBACK", "ftp://x"), ("LLM_FALLBACK", "http://"),
     ("BREAKER_FAILURES", "0"), ("BREAKER_REST_S", "0"), ("BREAKER_REST_MOST_S", "0"),
     ("DRAIN_S", "-1"), ("LOG_LEVEL", "loud"), ("ALLOW_LOCAL", "perhaps"), ("STRICT_STREAM_SIGNATURE", "2"),

@@ -42,7 +42,7 @@ from engine.routes import Route, Routes
 from engine.session import SessionStore, Stored, Written
 from engine.settings import Settings
 from engine.tools import ToolSpec
-from engine.vendors.deepgram import AudioCame, ClearDone, FlushDone, GapHeard, Heard, VoiceBegan
+from engine.vendors.deepgram import AudioCame, ClearDone, FlushDone, GapHeard, Heard, SpeakWay, VoiceBegan
 from local.chat import Call, Finish, Text
 from simulators.model import ScriptedModel, load_script
 
@@ -387,7 +387,7 @@ class Rig:
             moved=self.sessions.moved,
             hosts=self._pack() if self.packed else self,
             listen=Routes([Route("mouth", self.mouth.socket)]),
-            speak=self.voice.socket,
+            speak=Routes([Route("voice", SpeakWay("voice", self.voice.socket))]),
         )
         self.stream = StreamActor(info, self.stream_sid, ports, self.settings)
         spawn(self.stream, "stream")

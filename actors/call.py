@@ -21,7 +21,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from actors import hearing
 from actors.ending import Ending
+from actors.hearing import Hearing
 from actors.keys import Keys
 from actors.legs import Legs
 from actors.llm import LlmActor, Model
@@ -118,6 +120,7 @@ class CallActor(Actor):
         self._legs = Legs(ports.log, self._call)
         self._speaking = Speaking(self._record, ports.media, ports.log, self._legs)
         self._ending = Ending(self._record, ports.media, ports.log, settings.transfer_number)
+        self._hearing = Hearing(self._speaking, self._ending, settings, self.after)
         self._runs = ToolRuns(
             self._start_message.info,
             self._record,
@@ -174,6 +177,7 @@ class CallActor(Actor):
             case Interim() | TurnEnded() | DtmfPressed() if self._ending.final:
                 count("told_after_the_end")
             case Interim(utterance, text, at):
+                self._hearing.words()
                 if utterance > self._record.meta.took:
                     await self._decide(self._turns.interim(now(), text), interim_at=at)
             case TurnEnded():
@@ -198,10 +202,12 @@ class CallActor(Actor):
                 await self._caller_gone(message)
             case Tick():
                 await self._tick(message)
-            case SttLost(why):
-                self._log("stt_lost", {"why": why})
-            case SttBack(away_ms):
-                self._log("stt_back", {"away_ms": away_ms})
+            case SttLost(why, for_good):
+                self._log("stt_lost", {"why": why, "for_good": for_good})
+                await self._hearing.lost(message)
+            case SttBack(away_ms, by):
+                self._log("stt_back", {"away_ms": away_ms, "by": by})
+                self._hearing.back()
             case Down(child, reason):
                 raise RuntimeError(f"{child} failed: {reason}")
 
@@ -262,12 +268,12 @@ class CallActor(Actor):
                     await self._replying.fill()
                 case AskAgain():
                     self._log("silence", {})
-                    await self._speaking.say_turn(Cause.PROMPT, phrases.ARE_YOU_THERE)
+                    await self._hearing.ask_again()
                 case Goodbye():
-                    await self._speaking.say_turn(Cause.PROMPT, phrases.SILENT_GOODBYE)
-                    await self._ending.decide(Outcome.SILENT)
+                    await self._hearing.give_up()
 
     async def _turn_ended(self, ended: TurnEnded) -> None:
+        self._hearing.words()
         if ended.utterance <= self._record.meta.took:
             self._told_taken = -1  # Stt does not know yet
         elif self._ending.gone is None:
@@ -385,6 +391,8 @@ class CallActor(Actor):
                 await self._interrupt(0.0)
                 await self._speaking.say_turn(Cause.PROMPT, phrases.TOO_LONG)
                 await self._ending.decide(Outcome.COMPLETED, final=True)
+            case Tick(hearing.LOST | hearing.BACK):
+                await self._hearing.rang(tick, pause=self._turns.agent is Agent.QUIET)
             case Tick("held") if self._runs.holding:
                 await self._held()
             case Tick("gone" | "unwritten"):

@@ -7,7 +7,9 @@ from engine.clock import wall
 from engine.messages import CallerGone, HangUp, Transfer, Usage
 from engine.record import CallRecord
 
-NEXT_HANG_UP, NEXT_TRANSFER = "hangup", "transfer"
+NEXT_HANG_UP, NEXT_TRANSFER, NEXT_FALLBACK = "hangup", "transfer", "fallback"
+_NEXT = {Outcome.TRANSFERRED: NEXT_TRANSFER, Outcome.FAILED: NEXT_FALLBACK}
+_DECIDED = {NEXT_TRANSFER: Outcome.TRANSFERRED, NEXT_FALLBACK: Outcome.FAILED}
 
 
 class Ending:
@@ -30,13 +32,15 @@ class Ending:
     def recall(self) -> None:
         """A predecessor may have decided it."""
         if self._record.next:
-            transfers = self._record.next == NEXT_TRANSFER
-            self.decided = Outcome.TRANSFERRED if transfers else Outcome.COMPLETED
+            self.decided = _DECIDED.get(self._record.next, Outcome.COMPLETED)
 
     def intend(self, outcome: Outcome, *, final: bool = False) -> None:
-        """The call is to end when the last words have been played: goes into the next write."""
+        """The call is to end when the last words have been played: goes into the next write.
+
+        One that has failed is put through to the fallback, if there is one.
+        """
         self.decided, self.final = outcome, final
-        self._record.next = NEXT_TRANSFER if outcome is Outcome.TRANSFERRED else NEXT_HANG_UP
+        self._record.next = _NEXT.get(outcome, NEXT_HANG_UP)
 
     async def decide(self, outcome: Outcome, *, final: bool = False) -> None:
         """As `intend`, written; Media is told. Raises `Fenced`."""

@@ -4,6 +4,15 @@ ARE_YOU_THERE = "Are you still there?"
 SILENT_GOODBYE = "I can't hear you, so I will hang up now. Please call again. Goodbye."
 FILLERS = ("One moment, please.", "I'm still working on it.", "Thank you for waiting, it won't be long.")
 APOLOGY = "Sorry, something went wrong on my side. Could you say that again?"
+CANT_HEAR = "I'm sorry, I can't hear you at the moment. Please hold on."
+STILL_DEAF = "I still can't hear you. Please hold on."
+HEARING_AGAIN = "I can hear you again. Please go on."
+DEAF_GOODBYE = (
+    "I'm sorry, I can't hear you, because of a fault on our side. Please call again later. Goodbye."
+)
+DEAF_DIALLING = (
+    "I'm sorry, I can't hear you, because of a fault on our side, so I'm putting you through to someone else."
+)
 CUT_OFF = "Sorry, we were cut off for a moment. Could you say that again?"
 TOO_LONG = "I'm sorry, this call has reached its time limit. Please call again. Goodbye."
 GOODBYE = "Goodbye."

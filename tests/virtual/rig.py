@@ -42,7 +42,16 @@ from engine.routes import Route, Routes
 from engine.session import SessionStore, Stored, Written
 from engine.settings import Settings
 from engine.tools import ToolSpec
-from engine.vendors.deepgram import AudioCame, ClearDone, FlushDone, GapHeard, Heard, SpeakWay, VoiceBegan
+from engine.vendors.deepgram import (
+    AudioCame,
+    ClearDone,
+    FlushDone,
+    GapHeard,
+    Heard,
+    SpeakWay,
+    VendorLost,
+    VoiceBegan,
+)
 from local.chat import Call, Finish, Text
 from simulators.model import ScriptedModel, load_script
 
@@ -171,9 +180,16 @@ class _Socket:
     async def close(self) -> None:
         pass
 
+    def lose(self, status: int = 0) -> None:
+        """The vendor ends it."""
+        self._events.put_nowait(VendorLost("the vendor is gone", status=status))
+
     async def events(self) -> AsyncIterator[Any]:
         while True:
-            yield await self._events.get()
+            event = await self._events.get()
+            if isinstance(event, VendorLost):
+                raise event
+            yield event
 
 
 class _SpeakSocket(_Socket):
@@ -209,11 +225,17 @@ class Mouth:
     def __init__(self, final_s: float = 0.3) -> None:
         self._final_s = final_s
         self._sockets: list[_ListenSocket] = []
+        self.refuses: VendorLost | None = None
 
     def socket(self) -> Any:
         """A new, unopened listen socket."""
-        self._sockets.append(_ListenSocket())
+        self._sockets.append(_ListenSocket(self))
         return self._sockets[-1]
+
+    def lose(self, refuses: VendorLost | None = None) -> None:
+        """The vendor ends the socket, and opens no other while it `refuses`."""
+        self.refuses = refuses
+        self._sockets[-1].lose()
 
     async def say(self, text: str, word_s: float = 0.25) -> None:
         """Speaks a word at a time; returns when the turn's end has been told."""
@@ -235,6 +257,15 @@ class Mouth:
 
 
 class _ListenSocket(_Socket):
+    def __init__(self, mouth: Mouth) -> None:
+        super().__init__()
+        self._mouth = mouth
+
+    async def open(self) -> None:
+        await super().open()
+        if self._mouth.refuses is not None:
+            raise self._mouth.refuses
+
     async def send(self, payload: bytes) -> None:
         pass
 

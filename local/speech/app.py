@@ -1,6 +1,7 @@
 """The speech server: Deepgram's paths, headers and refusals around the ports.
 
-`GET /v1/listen` and `GET /v1/speak` are WebSockets, `POST /v1/speak` is REST, `GET /healthz` is ours.
+`GET /v1/listen`, `GET /v2/listen` (Flux) and `GET /v1/speak` are WebSockets, `POST /v1/speak` is REST, `GET /healthz`
+is ours.
 """
 
 import logging
@@ -14,8 +15,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
+from local.speech.flux import FluxSocket
 from local.speech.listen import ListenSocket
-from local.speech.params import Refusal, listen_params, speak_params
+from local.speech.params import Refusal, flux_params, listen_params, speak_params
 from local.speech.ports import ListenParams, Recogniser, SpeakParams, Voice
 from local.speech.speak import SpeakSocket
 from local.speech.watch import Limits, OpenSocket, Watch
@@ -36,6 +38,7 @@ def speech_app(listen: Listen, voice: Speak, limits: Limits | None = None) -> St
             Route("/healthz", doors.health),
             Route("/v1/speak", doors.speak_rest, methods=["POST"]),
             WebSocketRoute("/v1/listen", doors.listen_socket),
+            WebSocketRoute("/v2/listen", doors.flux_socket),
             WebSocketRoute("/v1/speak", doors.speak_socket),
         ]
     )
@@ -63,6 +66,17 @@ class _Doors:
         recogniser = self._listen(params)
         socket = OpenSocket("listen", str(uuid4()), params, websocket)
         await self._serve(socket, ListenSocket(socket, params, recogniser, self._limits, self.watch).run)
+
+    async def flux_socket(self, websocket: WebSocket) -> None:
+        try:
+            self._admit(websocket)
+            params = flux_params(websocket.query_params)
+        except Refusal as refusal:
+            await websocket.send_denial_response(_refused(refusal))
+            return
+        recogniser = self._listen(params.hearing)
+        socket = OpenSocket("listen", str(uuid4()), params, websocket)
+        await self._serve(socket, FluxSocket(socket, params, recogniser, self._limits, self.watch).run)
 
     async def speak_socket(self, websocket: WebSocket) -> None:
         try:

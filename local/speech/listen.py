@@ -94,11 +94,11 @@ class ListenSocket:
             if (audio := message.get("bytes")) is not None:
                 if not audio:
                     return await self._finish()
-                self._hear(audio)
+                await self._hear(audio)
             elif await self._control(message["text"]):
                 return await self._finish()
 
-    def _hear(self, audio: bytes) -> None:
+    async def _hear(self, audio: bytes) -> None:
         self._digest.update(audio)
         self._socket.audio_bytes += len(audio)
         self._recogniser.feed(audio)

@@ -4,15 +4,22 @@ Only 8 kHz mono mu-law is offered: what telephones speak. Anything else is refus
 parameter, with HTTP 400 (Deepgram, "Errors").
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.datastructures import QueryParams
 
 from engine.audio import SAMPLE_RATE
 from local.speech.ports import ListenParams, SpeakParams
+from local.speech.turns import NEVER, Thresholds
 
 DEFAULT_ENDPOINTING_MS = 10
 DEFAULT_VOICE = "aura-asteria-en"
+FLUX = "flux-"
+FLUX_MODELS = (f"{FLUX}general-en", f"{FLUX}general-multi")
+# Of audio: the pause of which a recogniser is to tell. Flux has no such parameter, its thresholds are longer.
+FLUX_PAUSE_MS = 200
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +34,8 @@ class Refusal(Exception):
 def listen_params(query: QueryParams) -> ListenParams:
     """Parses `GET /v1/listen`. Raises `Refusal`."""
     _only_telephone_audio(query)
+    if query.get("model", "").startswith(FLUX):
+        raise _bad(f"{query['model']} is served at /v2/listen")
     interim_results = _flag(query, "interim_results")
     utterance_end_ms = _milliseconds(query, "utterance_end_ms", None)
     if utterance_end_ms is not None and not interim_results:
@@ -40,6 +49,58 @@ def listen_params(query: QueryParams) -> ListenParams:
         vad_events=_flag(query, "vad_events"),
         keyterms=tuple(query.getlist("keyterm")),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FluxParams:
+    """What a Flux socket was opened with; `hearing` is for the recogniser behind it."""
+
+    hearing: ListenParams
+    thresholds: Thresholds
+
+
+def flux_params(query: QueryParams) -> FluxParams:
+    """Parses `GET /v2/listen`. Raises `Refusal`."""
+    _only_telephone_audio(query)
+    if query.get("model") not in FLUX_MODELS:
+        raise _bad(f"model must be {' or '.join(FLUX_MODELS)} at /v2/listen, got {query.get('model')!r}")
+    hearing = ListenParams(
+        model=query["model"],
+        language=query.get("language_hint", "en"),
+        interim_results=True,
+        endpointing_ms=FLUX_PAUSE_MS,
+        utterance_end_ms=None,
+        vad_events=True,
+        keyterms=tuple(query.getlist("keyterm")),
+    )
+    return FluxParams(hearing, checked_thresholds(query, Thresholds()))
+
+
+def checked_thresholds(wanted: Mapping[str, Any], present: Thresholds) -> Thresholds:
+    """These thresholds, where they are given, in place of the present ones. Raises `Refusal`."""
+    eot = _within(wanted, "eot_threshold", 0.5, NEVER, present.eot)
+    eager = _within(wanted, "eager_eot_threshold", 0.3, 0.9, present.eager_eot)
+    timeout_ms = _within(wanted, "eot_timeout_ms", 500, 60_000, present.timeout_ms)
+    assert eot is not None
+    assert timeout_ms is not None
+    if eager is not None and eager > eot:
+        raise _bad(f"eager_eot_threshold must be at most eot_threshold ({eot:g}), got {eager:g}")
+    return Thresholds(eot, eager, int(timeout_ms))
+
+
+def _within(
+    wanted: Mapping[str, Any], name: str, least: float, most: float, default: float | None
+) -> float | None:
+    value = wanted.get(name)
+    if value is None:
+        return default
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not least <= number <= most:
+        raise _bad(f"{name} must be from {least:g} to {most:g}, got {value!r}")
+    return number
 
 
 def speak_params(query: QueryParams) -> SpeakParams:

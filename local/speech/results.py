@@ -32,7 +32,7 @@ def result(
                 {
                     "transcript": heard.text,
                     "confidence": _CONFIDENCE if heard.text else 0.0,
-                    "words": _words(heard.text, heard.start_s, heard.end_s),
+                    "words": words(heard.text, heard.start_s, heard.end_s),
                 }
             ]
         },
@@ -62,12 +62,14 @@ def error(variant: str, description: str, message: str) -> dict[str, Any]:
     return {"type": "Error", "variant": variant, "description": description, "message": message}
 
 
-def _words(text: str, start_s: float, end_s: float) -> list[dict[str, Any]]:
-    # Recognisers behind the port don't time words: each gets its share by length.
-    words = text.split()
-    share = (end_s - start_s) / max(1, sum(map(len, words)))
+def words(text: str, start_s: float, end_s: float) -> list[dict[str, Any]]:
+    """The words of a text spoken between these times. Recognisers behind the port don't time them: each gets its
+    share by length.
+    """
+    spoken = text.split()
+    share = (end_s - start_s) / max(1, sum(map(len, spoken)))
     timed, at = [], start_s
-    for word in words:
+    for word in spoken:
         until = at + share * len(word)
         timed.append(
             {

@@ -48,7 +48,7 @@ class Control:
 
 @dataclass(slots=True, eq=False)
 class OpenSocket:
-    """One open socket; `params` are `ListenParams` or `SpeakParams`. `audio_bytes`: received or sent."""
+    """One open socket; `params` are `ListenParams`, `FluxParams` or `SpeakParams`. `audio_bytes`: received or sent."""
 
     kind: Kind
     request_id: str

@@ -11,7 +11,7 @@ KILLS ?= 100
 CALLS ?= 2000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos serve deploy call reset logs bench bench-short bench-peers flood soak lint picture lock venv
+.PHONY: help demo test chaos faults serve deploy call reset logs bench bench-short bench-peers flood soak lint picture lock venv
 
 help: ## lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: $(STAMP) ## runs all tests: whole calls in one process, beside them in ano
 
 chaos: $(STAMP) ## kills processes under live calls, TRIALS=5 times each and KILLS=100 hosts, and tells what callers heard
 	@CHAOS_TRIALS="$(TRIALS)" KILLS="$(KILLS)" exec $(PYTHON) -m pytest tests/chaos
+
+faults: $(STAMP) ## lets vendors fail under live calls, TRIALS=5 times each, and tells what was found, mended and heard
+	@FAULT_TRIALS="$(TRIALS)" exec $(PYTHON) -m pytest tests/faults
 
 serve: $(STAMP) ## runs the app until Ctrl-C; what is not configured is stood in for
 	@exec $(PYTHON) -m launcher.serve

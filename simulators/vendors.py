@@ -55,12 +55,12 @@ class Speech:
     socket on.
     """
 
-    def __init__(self) -> None:
-        self.delays = MarksDelays()
+    def __init__(self, delays: MarksDelays | None = None, limits: Limits | None = None) -> None:
+        self.delays = delays or MarksDelays()
         self.on_frame: Callable[[int], None] = lambda _: None
         self.told: list[Told] = []
         self.asked: list[Asked] = []
-        self.app = speech_app(self._listen, self._voice, Limits())
+        self.app = speech_app(self._listen, self._voice, limits or Limits())
         self.watch: Watch = self.app.state.watch
         self._sources: Iterator[int] = iter(range(0x80000000 | secrets.randbits(30), 0xFFFFFFFF))
 
@@ -120,7 +120,8 @@ class NotedVoice(MarksVoice):
         self._params = params
 
     async def say(self, text: str) -> AsyncGenerator[bytes, None]:
-        request_id = next(one.request_id for one in self._speech.watch.sockets if one.params is self._params)
+        sockets = self._speech.watch.sockets
+        request_id = next((one.request_id for one in sockets if one.params is self._params), "REST")
         self._speech.asked.append(Asked(text.strip(), time.monotonic(), self._of, request_id))
         async with aclosing(super().say(text)) as pieces:
             async for piece in pieces:

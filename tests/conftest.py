@@ -21,8 +21,8 @@ settings.register_profile("steady", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=3000, print_blob=True)
 settings.load_profile("steady")
 
-# One app for tests/whole and tests/chaos; a table of the faults; who does what with several workers.
-pytest_plugins = ["tests.whole.fixtures", "tests.chaos.reporting", "tests.workers"]
+# One app for tests/whole and tests/chaos; tables of the faults; who does what with several workers.
+pytest_plugins = ["tests.whole.fixtures", "tests.reporting", "tests.workers"]
 
 
 @pytest.fixture(scope="session")

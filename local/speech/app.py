@@ -129,8 +129,11 @@ class _Doors:
 
     def _admit(self, connection: HTTPConnection) -> None:
         # Any key is good here, but a client that forgot to send one would fail against Deepgram.
-        if self.watch.refusal is not None:
-            raise self.watch.refusal
+        no = self.watch.refusal or (
+            self.watch.no_sockets if connection.scope["type"] == "websocket" else None
+        )
+        if no is not None:
+            raise no
         if not connection.headers.get("authorization"):
             raise Refusal(401, "INVALID_AUTH", "Invalid credentials.")
 

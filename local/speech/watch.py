@@ -65,14 +65,15 @@ class OpenSocket:
 class Watch:
     """Open sockets, counts and control messages of one server, and the door that may be shut.
 
-    While `refusal` is set, handshakes and requests are turned away with it. While `mute`, sockets take all and tell
-    nothing, as half-open ones do.
+    While `refusal` is set, handshakes and requests are turned away with it; with `no_sockets`, handshakes alone. While
+    `mute`, sockets take all and tell nothing, as half-open ones do.
     """
 
     sockets: set[OpenSocket] = field(default_factory=set)
     opened: int = 0
     controls: deque[Control] = field(default_factory=lambda: deque(maxlen=_CONTROLS_KEPT))
     refusal: Refusal | None = None
+    no_sockets: Refusal | None = None
     mute: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 

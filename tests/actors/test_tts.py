@@ -82,17 +82,6 @@ class _NobodyListens:
         raise AssertionError("nobody listens here")
 
 
-def only_sockets_refused(app: Starlette, refusal: Refusal) -> Any:
-    """The app, whose WebSockets are refused and whose REST endpoint is not."""
-
-    async def guarded(scope: Any, receive: Any, send: Any) -> None:
-        app.state.watch.refusal = refusal if scope["type"] == "websocket" else None
-        await app(scope, receive, send)
-
-    guarded.state = app.state  # type: ignore[attr-defined]
-    return guarded
-
-
 def with_voice(voice: Voice) -> Starlette:
     return speech_app(lambda _: _NobodyListens(), lambda _: voice)  # type: ignore[arg-type, return-value]
 
@@ -329,8 +318,8 @@ async def _numbered(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[tuple
 
 async def test_a_vendor_that_takes_no_more_sockets_speaks_by_rest() -> None:
     app = marks_app(FAST)
-    refusal = Refusal(429, "TOO_MANY_REQUESTS", "too many")
-    async with line(only_sockets_refused(app, refusal)) as agent:
+    app.state.watch.no_sockets = Refusal(429, "TOO_MANY_REQUESTS", "too many")
+    async with line(app) as agent:
         agent.speak(1, 0, "One.")
         agent.speak(1, 1, LONG)
         await agent.whole(1, 1)
@@ -340,7 +329,8 @@ async def test_a_vendor_that_takes_no_more_sockets_speaks_by_rest() -> None:
 
 async def test_what_rest_is_saying_is_hushed_too() -> None:
     app = marks_app(SLOW)
-    async with line(only_sockets_refused(app, Refusal(429, "TOO_MANY_REQUESTS", "too many"))) as agent:
+    app.state.watch.no_sockets = Refusal(429, "TOO_MANY_REQUESTS", "too many")
+    async with line(app) as agent:
         agent.speak(1, 0, LONG)
         agent.speak(1, 1, LONG)
         await agent.media.next(SpeechAudio)

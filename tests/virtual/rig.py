@@ -131,6 +131,11 @@ class Ear:
         )
         return voice.text_of(played)
 
+    def longest_gap_s(self, since_s: float) -> float:
+        """The longest break between pieces of audio since then."""
+        pieces = [(begin, end) for begin, end, _ in self._pieces if end > since_s]
+        return max((b - a for (_, a), (b, _) in itertools.pairwise(pieces)), default=0.0)
+
     def longest_silence_s(self, since_s: float) -> float:
         """The longest stretch without audio from `since_s` until now."""
         edges = [
@@ -417,11 +422,19 @@ class Rig:
             gave_up=self.sessions.gave_up,
             moved=self.sessions.moved,
             hosts=self._pack() if self.packed else self,
-            listen=Routes([Route("mouth", self.mouth.socket)]),
-            speak=Routes([Route("voice", SpeakWay("voice", self.voice.socket))]),
+            listen=self.listen_routes(),
+            speak=self.speak_routes(),
         )
         self.stream = StreamActor(info, self.stream_sid, ports, self.settings)
         spawn(self.stream, "stream")
+
+    def listen_routes(self) -> Routes[Any]:
+        """Who hears."""
+        return Routes([Route("mouth", self.mouth.socket)])
+
+    def speak_routes(self) -> Routes[Any]:
+        """Who speaks."""
+        return Routes([Route("voice", SpeakWay("voice", self.voice.socket))])
 
     async def _close(self) -> None:
         if self.close_hangs:

@@ -24,7 +24,7 @@ async def told_so_far(call: Wired) -> None:
 
 
 def assert_whole(call: Wired) -> None:
-    """No word is missing, and at most one was said twice. A frame in which a cut lies has no readable mark: a letter."""
+    """No word is missing, at most one was said twice. A frame with a cut in it has no readable mark: a letter is."""
     heard = call.heard[call.heard.index("Your") :].strip()
     changes = [
         op for op in SequenceMatcher(None, STORY, heard, autojunk=False).get_opcodes() if op[0] != "equal"

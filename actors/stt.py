@@ -7,7 +7,7 @@ first vendor is tried again between turns.
 
 Told:  by Stream  CallerAudio, Adopt
        by Call    Took
-Tells: Call       SpeechStarted, Interim, Final, TurnEnded, SttLost, SttBack
+Tells: Call       SpeechStarted, Interim, Final, TurnEnded, TurnResumed, SttLost, SttBack
        Stream     SttHeld
 """
 
@@ -28,6 +28,7 @@ from engine.settings import Settings
 from engine.telemetry import count
 from engine.utterances import Told, Utterances
 from engine.vendors.deepgram import GapHeard, Heard, Listening, ListenSocket, VendorLost, VoiceBegan
+from engine.vendors.flux import EndLikely, FluxSocket, WentOn
 
 KEEP_ALIVE_S = 4.0  # Deepgram closes a socket that is silent for 10 s (Audio Keep Alive)
 LOOK_S = 1.0  # how often a socket is looked after, when nothing is due sooner
@@ -42,13 +43,15 @@ AT_ONCE_S = (
 )
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 
+Socket = ListenSocket | FluxSocket
+
 
 @dataclass(frozen=True)
 class _Opened:
     """A connection's task to its actor: its socket is open, and waits for `go`."""
 
     number: int
-    socket: ListenSocket
+    socket: Socket
     go: asyncio.Event
 
 
@@ -68,7 +71,7 @@ class _Line:
     number: int
     route: Route[Listening]
     task: asyncio.Task[None] | None = None
-    socket: ListenSocket | None = None
+    socket: Socket | None = None
     sending_s: float | None = None  # since when a send has been under way
     sent_s: float = 0.0
     unanswered_s: float | None = None  # since when the caller's speech has had no answer
@@ -152,12 +155,12 @@ class SttActor(Actor):
         if kept.dropped != self._dropped:
             count("stt_frames_dropped", kept.dropped - self._dropped)
             self._dropped = kept.dropped
-        if self._quiet.may_wait(kept.waiting_bytes):
+        if self._quiet.may_wait(kept.waiting_bytes) and not self._utterances.pending:
             return
         if self._more is not None and not self._more.done():  # done: this line's sender is being cancelled
             self._more.set_result(None)
 
-    async def _send(self, line: _Line, socket: ListenSocket) -> None:
+    async def _send(self, line: _Line, socket: Socket) -> None:
         """50 times a second, so without timers: `_look_after` has them."""
         loop, kept = self._loop, self._kept
         while True:
@@ -177,7 +180,7 @@ class SttActor(Actor):
             await socket.send(payload)
             line.sending_s = None
 
-    async def _look_after(self, line: _Line, socket: ListenSocket) -> None:
+    async def _look_after(self, line: _Line, socket: Socket) -> None:
         """Finds a socket that takes nothing or tells nothing, and keeps one open to which nothing is sent.
 
         A task of its own: nothing that waits for the socket can keep it from its timer.
@@ -202,7 +205,7 @@ class SttActor(Actor):
         due_s = min(since) + self._patience_s - now() if since else LOOK_S
         return min(max(due_s, 0.005), LOOK_S)
 
-    async def _read(self, line: _Line, socket: ListenSocket) -> None:
+    async def _read(self, line: _Line, socket: Socket) -> None:
         async for event in socket.events():
             self.tell((line.number, event))
         raise VendorLost("Deepgram ended the stream")
@@ -223,12 +226,15 @@ class SttActor(Actor):
                 self._tell(self._utterances.voice())
             case GapHeard():
                 self._take_as_it_stands()
+            case EndLikely():
+                self._end_likely(event)
+            case WentOn():
+                self._tell(self._utterances.goes_on())
 
     def _heard(self, heard: Heard) -> None:
         if heard.from_finalize:
             self._asked_s = None
-        until, last_word = self._kept.position(heard.until_s), self._kept.position(heard.end_s)
-        old = bool(self._over_until) and last_word <= self._over_until + SAME_WORDS
+        until, last_word, old = self._placed(heard)
         if heard.text and not old:
             self._patience_s = self._settings.stt_silence_s
             self._interim_until = until
@@ -245,6 +251,18 @@ class SttActor(Actor):
         if heard.speech_final or heard.from_finalize:
             self._carried = False
         self._tell(told)
+
+    def _end_likely(self, likely: EndLikely) -> None:
+        until, last_word, old = self._placed(likely)
+        if not old:
+            self._interim_until = until
+            spoke_until = self._wall_of(last_word)
+            self._tell(self._utterances.likely_over(now(), wall(), likely.text, spoke_until=spoke_until))
+
+    def _placed(self, heard: Heard | EndLikely) -> tuple[int, int, bool]:
+        """Where its audio and its last word end in the stream, and whether those words were taken already."""
+        until, last_word = self._kept.position(heard.until_s), self._kept.position(heard.end_s)
+        return until, last_word, bool(self._over_until) and last_word <= self._over_until + SAME_WORDS
 
     def _wall_of(self, position: int) -> float:
         """The wall time at which that byte of the caller's audio came."""
@@ -279,14 +297,14 @@ class SttActor(Actor):
         elif self._asked_s is not None and now() - self._asked_s >= settings.stt_finalize_s:
             count("stt_turns_ended_by_clock")
             self._take_as_it_stands()
-        elif self._asked_s is None and quiet_s >= settings.stt_stale_s:
+        elif self._asked_s is None and quiet_s >= line.socket.stale_s:
             self._asked_s = now()
             self.work(self._finalize(line.socket), "finalize")
 
     def _over_by_ear(self) -> bool:
         return self._kept.quiet and self._quiet.quiet_ms >= max(self._settings.stt_endpointing_ms, 500)
 
-    async def _finalize(self, socket: ListenSocket) -> None:
+    async def _finalize(self, socket: Socket) -> None:
         try:
             await socket.finalize()
         except VendorLost:

@@ -111,7 +111,7 @@ class Final(Message, frozen=True):
 
 
 class TurnEnded(Message, frozen=True):
-    """The caller finished an utterance.
+    """The caller finished an utterance; `eager`: perhaps, either it comes again without, or `TurnResumed` comes.
 
     `at`: wall time of the vendor's message; `spoke_until`: wall time at which the last word ended.
     """
@@ -120,6 +120,13 @@ class TurnEnded(Message, frozen=True):
     text: str
     at: float = 0.0
     spoke_until: float = 0.0
+    eager: bool = False
+
+
+class TurnResumed(Message, frozen=True):
+    """The caller goes on with an utterance of which an eager `TurnEnded` was told."""
+
+    utterance: int
 
 
 class SttLost(Message, frozen=True):

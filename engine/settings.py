@@ -75,7 +75,9 @@ class Settings(BaseSettings):
     deepgram_base_url: str = Field(
         "https://api.deepgram.com", description="Deepgram base URL (WebSockets use the same host)"
     )
-    stt_model: str = Field("nova-3", description="Deepgram listen model")
+    stt_model: str = Field(
+        "nova-3", description="Deepgram listen model; `flux-general-en` or `flux-general-multi` for Flux"
+    )
     stt_language: str = Field("en-US", description="Language of the caller")
     stt_endpointing_ms: int = Field(
         300, ge=10, le=5000, description="Silence that ends a caller's turn, in ms"
@@ -89,6 +91,30 @@ class Settings(BaseSettings):
     stt_keyterms: str = Field(
         "",
         description="Comma-separated words that recognition should favour; empty: the names of the dealership's services",
+    )
+    flux_eot_threshold: float = Field(
+        0.7,
+        ge=0.5,
+        le=1,
+        description="How sure Flux must be that a turn is over, 0.5 to 1 (Deepgram's range); lower answers sooner and interrupts more who pause; at 1 only FLUX_EOT_TIMEOUT_MS ends turns",
+    )
+    flux_eager_eot_threshold: float | None = Field(
+        None,
+        ge=0.3,
+        le=0.9,
+        description="How sure Flux must be that a turn may be over, for the model to be asked in advance, 0.3 to 0.9 (Deepgram's range), at most FLUX_EOT_THRESHOLD; answers come sooner, for more requests, of which some are in vain; empty: none",
+    )
+    flux_eot_timeout_ms: int = Field(
+        5000,
+        ge=500,
+        le=60000,
+        description="Silence after which Flux ends a turn though it is not sure, in ms (Deepgram's range and default)",
+    )
+    flux_silence_after_ms: int = Field(
+        500,
+        ge=300,
+        le=5000,
+        description="How long the caller's frames may be away before Flux gets silence in their place, in ms: without audio it ends no turn; above the 200 ms that frames of a long quiet are held",
     )
     tts_model: str = Field("aura-2-thalia-en", description="Deepgram speak voice")
     stt_kept_s: float = Field(
@@ -354,7 +380,7 @@ class Settings(BaseSettings):
                 f"names a file that can't be read ({error}): give a path after @, or the text itself"
             ) from None
 
-    @field_validator("llm_temperature", mode="before")
+    @field_validator("llm_temperature", "flux_eager_eot_threshold", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
@@ -363,9 +389,20 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         if bool(self.twilio_account_sid) != bool(self.twilio_auth_token):
             raise ValueError("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN go together: set both or none")
+        if (self.flux_eager_eot_threshold or 0) > self.flux_eot_threshold:
+            raise ValueError("FLUX_EAGER_EOT_THRESHOLD is above FLUX_EOT_THRESHOLD: lower it or leave it out")
+        if self.stt_model == "flux-general-en" and not self.stt_language.startswith("en"):
+            raise ValueError(
+                f"STT_MODEL flux-general-en hears English, and STT_LANGUAGE is {self.stt_language!r}: take flux-general-multi"
+            )
         if self.tool_replicas_max < self.tool_replicas:
             raise ValueError("TOOL_REPLICAS_MAX is below TOOL_REPLICAS: raise it or leave it out")
         return self
+
+    @property
+    def hears_by_flux(self) -> bool:
+        """Whether `stt_model` is one of Flux's."""
+        return self.stt_model.startswith("flux")
 
     @property
     def listener_noises(self) -> frozenset[str]:

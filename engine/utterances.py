@@ -3,13 +3,15 @@
 Results come in spans (Deepgram, Listen v1): an interim is replaced by the next; a final ends its span, and the next
 result starts after it. An utterance's text is all its finals joined, and then the last interim. It ends at
 `speech_final`, or at UtteranceEnd when noise hid the silence. Every utterance is kept until it is taken.
+
+Flux (Listen v2) has one span for each turn, and may expect its end: such an utterance is as open as any.
 """
 
 from dataclasses import dataclass, field
 
-from engine.messages import Final, Interim, SpeechStarted, TurnEnded, Utterance
+from engine.messages import Final, Interim, SpeechStarted, TurnEnded, TurnResumed, Utterance
 
-Told = SpeechStarted | Interim | Final | TurnEnded
+Told = SpeechStarted | Interim | Final | TurnEnded | TurnResumed
 
 
 @dataclass
@@ -17,6 +19,7 @@ class _Open:
     finals: list[str] = field(default_factory=list)
     interim: str = ""
     ended: bool = False
+    likely: bool = False  # to end
     heard_s: float = 0.0
     heard_at: float = 0.0
     spoke_until: float = 0.0
@@ -101,6 +104,22 @@ class Utterances:
             utterance.interim = ""
         utterance.ended = True
         return [TurnEnded(number, utterance.text, at=at, spoke_until=utterance.spoke_until)]
+
+    def likely_over(self, now_s: float, at: float, text: str, *, spoke_until: float) -> list[Told]:
+        """The utterance, of which `text` is the open span, is expected to end."""
+        told = self.heard(now_s, at, text, final=False, last=False, spoke_until=spoke_until)
+        if self.pending:
+            utterance = self._kept[-1]
+            utterance.likely = True
+            told.append(TurnEnded(self._number, utterance.text, at, utterance.spoke_until, eager=True))
+        return told
+
+    def goes_on(self) -> list[Told]:
+        """The utterance that was expected to end has not ended."""
+        if not self.pending or not self._kept[-1].likely:
+            return []
+        self._kept[-1].likely = False
+        return [TurnResumed(self._number)]
 
     # --- from the conversation
 

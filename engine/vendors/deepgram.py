@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -26,6 +26,9 @@ from engine import audio
 from engine.routes import Route, Routes, Way
 from engine.settings import Settings
 from engine.telemetry import count
+
+if TYPE_CHECKING:
+    from engine.vendors.flux import FluxSocket
 
 log = logging.getLogger("engine.vendors.deepgram")
 
@@ -95,7 +98,7 @@ def client(settings: Settings) -> AsyncDeepgramClient:
     return AsyncDeepgramClient(api_key=settings.deepgram_api_key or "local", environment=environment)
 
 
-Listening = Callable[[], "ListenSocket"]  # makes a new, unopened socket
+Listening = Callable[[], "ListenSocket | FluxSocket"]  # makes a new, unopened socket
 Speaking = Callable[[], "SpeakSocket | SpeakRequests"]
 
 
@@ -229,6 +232,7 @@ class ListenSocket(_Socket):
             ),
             settings.stt_open_s,
         )
+        self.stale_s = settings.stt_stale_s  # how long words may stay without an end of turn
 
     async def send(self, payload: bytes) -> None:
         """mu-law, not empty: an empty frame would close the stream. Raises `VendorLost`.

@@ -34,6 +34,9 @@ WRONG = [
     ("PORT", "0"), ("PORT", "65536"), ("PORT", "eighty"),
     ("BASE_URL", "myhost"), ("BASE_URL", "ftp://myhost"), ("BASE_URL", "https://"),
     ("STT_ENDPOINTING_MS", "5"), ("STT_ENDPOINTING_MS", "6000"), ("STT_UTTERANCE_END_MS", "999"),
+    ("FLUX_EOT_THRESHOLD", "0.4"), ("FLUX_EOT_THRESHOLD", "1.1"), ("FLUX_EAGER_EOT_THRESHOLD", "0.2"),
+    ("FLUX_EAGER_EOT_THRESHOLD", "0.95"), ("FLUX_EOT_TIMEOUT_MS", "499"), ("FLUX_EOT_TIMEOUT_MS", "60001"),
+    ("FLUX_SILENCE_AFTER_MS", "200"), ("FLUX_SILENCE_AFTER_MS", "5001"),
     ("LLM_TEMPERATURE", "2.5"), ("LLM_TEMPERATURE", "warm"), ("LLM_MAX_TOKENS", "0"),
     ("LLM_FIRST_TOKEN_S", "0"), ("LLM_REPLY_S", "-1"),
     ("SESSION_TTL_S", "59"), ("SESSION_WRITE_MS", "1"), ("TOKEN_TTL_S", "1"),
@@ -87,6 +90,19 @@ def test_more_tools_at_least_than_at_most_is_refused(monkeypatch: pytest.MonkeyP
         load_settings()
 
 
+def test_an_expected_end_surer_than_the_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLUX_EAGER_EOT_THRESHOLD", "0.8")
+    with pytest.raises(SettingsError, match="FLUX_EAGER_EOT_THRESHOLD is above FLUX_EOT_THRESHOLD"):
+        load_settings()
+
+
+def test_a_model_that_does_not_hear_the_callers_language_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STT_MODEL", "flux-general-en")
+    monkeypatch.setenv("STT_LANGUAGE", "es")
+    with pytest.raises(SettingsError, match="flux-general-multi"):
+        load_settings()
+
+
 def test_every_field_with_a_bound_has_its_wrong_value_here() -> None:
     bounded = {name.upper() for name, field in Settings.model_fields.items() if field.metadata}
     assert bounded <= {name for name, _ in WRONG}
@@ -107,9 +123,11 @@ def test_a_base_url_loses_its_last_slash(monkeypatch: pytest.MonkeyPatch) -> Non
     assert load_settings().base_url == "https://voice.example.com"
 
 
-def test_an_empty_temperature_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_number_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLM_TEMPERATURE", "")
-    assert load_settings().llm_temperature is None
+    monkeypatch.setenv("FLUX_EAGER_EOT_THRESHOLD", "")
+    settings = load_settings()
+    assert (settings.llm_temperature, settings.flux_eager_eot_threshold) == (None, None)
 
 
 def test_noises_are_split_and_lower_case(monkeypatch: pytest.MonkeyPatch) -> None:

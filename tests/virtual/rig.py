@@ -262,6 +262,8 @@ class Mouth:
 
 
 class _ListenSocket(_Socket):
+    stale_s = 2.0
+
     def __init__(self, mouth: Mouth) -> None:
         super().__init__()
         self._mouth = mouth

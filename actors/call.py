@@ -2,7 +2,7 @@
 
 Told:  by Stream  Attached, Refused
        by Media   SpeechPlayed, Cleared, DtmfPressed, CallerGone
-       by Stt     SpeechStarted, Interim, Final, TurnEnded, SttLost, SttBack
+       by Stt     SpeechStarted, Interim, Final, TurnEnded, TurnResumed, SttLost, SttBack
        by Llm     Sentence, ToolCalls, ReplyEnded, ReplyFailed
        by tools   ToolResult
 Tells: Stream     Attach, CallEnded
@@ -59,6 +59,7 @@ from engine.messages import (
     ToolCalls,
     ToolResult,
     TurnEnded,
+    TurnResumed,
 )
 from engine.record import CallRecord, Fenced, Store
 from engine.settings import Settings
@@ -74,6 +75,7 @@ from engine.turns import (
     Ignore,
     Interrupt,
     Manners,
+    Prepare,
     TurnTaking,
 )
 
@@ -156,6 +158,8 @@ class CallActor(Actor):
     async def receive(self, message: Any) -> None:
         try:
             await self._receive(message)
+            for held in self._replying.speculating.released():
+                await self._receive(held)
             self._tell_taken()
             self._follow_agent()
             self._arm()
@@ -176,10 +180,20 @@ class CallActor(Actor):
                 count("told_before_attached")
             case Interim() | TurnEnded() | DtmfPressed() if self._ending.final:
                 count("told_after_the_end")
+            case Sentence() | ToolCalls() | ReplyEnded() | ReplyFailed() if self._replying.speculating.hold(
+                message
+            ):
+                pass
             case Interim(utterance, text, at):
                 self._hearing.words()
+                self._replying.speculating.heard(text)
                 if utterance > self._record.meta.took:
                     await self._decide(self._turns.interim(now(), text), interim_at=at)
+            case TurnEnded(eager=True):
+                if message.utterance > self._record.meta.took:
+                    await self._decide(self._turns.end_expected(message.text))
+            case TurnResumed():
+                self._replying.speculating.drop()
             case TurnEnded():
                 await self._turn_ended(message)
             case SpeechPlayed():
@@ -259,6 +273,8 @@ class CallActor(Actor):
             match decision:
                 case Interrupt():
                     await self._interrupt(interim_at)
+                case Prepare(text):
+                    self._replying.speculate(text)
                 case Answer(utterance, text):
                     await self._answer(Cause.SPEECH, text, utterance, ended)
                 case Ignore(utterance):

@@ -10,13 +10,25 @@ from typing import Any
 from actors.ending import Ending
 from actors.legs import Legs
 from actors.speaking import Speaking
+from actors.speculating import Speculating
 from actors.toolruns import ToolRuns, returned
 from engine import phrases
 from engine.actor import Ref
 from engine.calllog import CallLog
 from engine.callrows import Outcome
 from engine.clock import wall
-from engine.history import GO_ON, NOT_THE_MODEL, Called, ReplyDone, Said, model_messages, unfinished_turn
+from engine.history import (
+    GO_ON,
+    NOT_THE_MODEL,
+    AnyItem,
+    Called,
+    Cause,
+    ReplyDone,
+    Said,
+    TurnBegan,
+    model_messages,
+    unfinished_turn,
+)
 from engine.messages import Cancel, ReplyEnded, ReplyFailed, Respond, ToolCall, Usage
 from engine.record import CallRecord
 from engine.telemetry import count
@@ -64,7 +76,8 @@ class Replying:
         self._log = log
         self._legs = legs
         self._reply: _Reply | None = None
-        self._cancelled = 0  # the request whose usage is still to come
+        self._cancelled: set[int] = set()  # requests whose usage is still to come
+        self.speculating = Speculating(llm, self._cancelled.add, self.settle)
         self._fillers = 0
 
     @property
@@ -97,29 +110,36 @@ class Replying:
             return
         if self._speaking.clearing or self._runs.busy or self._ending.gone:
             return
-        reply.request = self._record.meta.request
+        ask = self._question(reply, self._record.meta.request, self._record.items)
+        reply.request = self.speculating.asked_already(ask)
+        if not reply.request:
+            reply.request = ask.request
+            self._llm.tell(ask)
         self._legs.asked(reply.turn, reply.request)
-        messages = [
-            {"role": "system", "content": self._brief.prompt},
-            *model_messages(self._record.items),
-        ]
+
+    def speculate(self, text: str) -> None:
+        """The caller's turn may be over with that text: the model is asked what it will be asked if it is."""
+        if self._reply is not None or self._speaking.clearing or self._runs.busy or self._ending.near:
+            return
+        meta = self._record.meta
+        meta.request += 1
+        reply = _Reply(meta.turn + 1)
+        items = [*self._record.items, TurnBegan(reply.turn, Cause.SPEECH, text, 0.0)]
+        self.speculating.think(text, self._question(reply, meta.request, items))
+
+    def _question(self, reply: _Reply, request: int, items: list[AnyItem]) -> Respond:
+        messages = [{"role": "system", "content": self._brief.prompt}, *model_messages(items)]
         if reply.go_on:
             messages.append({"role": "system", "content": GO_ON})
-        self._llm.tell(
-            Respond(
-                reply.turn,
-                reply.request,
-                self._record.next_index(reply.turn),
-                messages,
-                self._brief.tools if reply.may_call else [],
-            )
-        )
+        tools = self._brief.tools if reply.may_call else []
+        return Respond(reply.turn, request, self._record.next_index(reply.turn), messages, tools)
 
     def cancel(self) -> None:
-        """The caller wants no more of it."""
+        """The caller wants no more of it, nor of what may have been to come."""
+        self.speculating.drop()
         reply, self._reply = self._reply, None
         if reply is not None and reply.request and not reply.ended:
-            self._cancelled = reply.request
+            self._cancelled.add(reply.request)
             self._llm.tell(Cancel(reply.request))
 
     async def _ask_again(self, reply: _Reply) -> None:
@@ -150,8 +170,7 @@ class Replying:
         """Counts what a request cost, whether or not it was cancelled."""
         self._record.meta.count(over.usage)
         self._legs.replied(over.request, over.timings)
-        if over.request == self._cancelled:
-            self._cancelled = 0
+        self._cancelled.discard(over.request)
 
     async def over(self, over: ReplyEnded | ReplyFailed) -> None:
         """The model says no more to that request."""

@@ -31,7 +31,7 @@ class Watch:
     def agent_hears(self, told: Told) -> None:
         """The recogniser's word to the agent, as the tap read it."""
         if isinstance(told, Interim | Final | TurnEnded):
-            over = isinstance(told, TurnEnded)
+            over = isinstance(told, TurnEnded) and not told.eager
             self._board.put(("heard", told.utterance), Kind.HEARS, AGENT, told.text, settled=over)
 
     def caller_hears(self, text: str, final: bool) -> None:

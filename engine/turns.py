@@ -8,6 +8,7 @@ conversation tells of the agent, and this module decides:
     ------------------ --------------- ------------------------ -------------------------
     interim, noise     -               -                        -
     interim, words     -               Interrupt                Interrupt
+    end expected       Prepare         -                        -
     ended, noise       Answer          Ignore                   Ignore
     ended, words       Answer          Interrupt, Answer        Interrupt, Answer
     nothing heard      AskAgain, then  Fill                     -
@@ -37,6 +38,13 @@ class Agent(Enum):
 @dataclass(frozen=True)
 class Interrupt:
     """Stop the agent: clear playback, hush synthesis, cancel the model."""
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """The caller's turn is expected to be over with `text`: think of the reply, and keep it."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Goodbye:
     """The caller stays silent: say goodbye and hang up."""
 
 
-Decision = Interrupt | Answer | Ignore | Fill | AskAgain | Goodbye
+Decision = Interrupt | Prepare | Answer | Ignore | Fill | AskAgain | Goodbye
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,12 @@ class TurnTaking:
         if self._agent is Agent.QUIET or self._countable(text) < self._manners.min_words:
             return []
         return [self._interrupt(now_s)]
+
+    def end_expected(self, text: str) -> list[Decision]:
+        """The utterance may be over. Who has to be interrupted first has been, by its words; an agent that still speaks
+        or thinks is not asked to think of something else: it is listened to, or its listener makes noises.
+        """
+        return [Prepare(text)] if self._agent is Agent.QUIET and words_of(text) else []
 
     def ended(self, now_s: float, utterance: int, text: str) -> list[Decision]:
         """The caller's utterance is over."""

@@ -15,6 +15,7 @@ from engine.turns import (
     Ignore,
     Interrupt,
     Manners,
+    Prepare,
     TurnTaking,
     words_of,
 )
@@ -66,6 +67,22 @@ def test_an_utterance_that_is_over_is_answered_unless_it_is_a_noise_to_a_busy_ag
     agent: Agent, text: str, decided: list[Decision]
 ) -> None:
     assert turns(agent).ended(1.0, 3, text) == decided
+
+
+@pytest.mark.parametrize(
+    ("agent", "text", "decided"),
+    [
+        (Agent.QUIET, "an oil change", [Prepare("an oil change")]),
+        (Agent.QUIET, "okay", [Prepare("okay")]),
+        (Agent.QUIET, "...", []),
+        (Agent.THINKING, "an oil change", []),
+        (Agent.SPEAKING, "an oil change", []),
+    ],
+)
+def test_only_a_quiet_agent_thinks_about_what_may_be_all(
+    agent: Agent, text: str, decided: list[Decision]
+) -> None:
+    assert turns(agent).end_expected(text) == decided
 
 
 @pytest.mark.parametrize("agent", BUSY)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.messages import Final, Interim, SpeechStarted, TurnEnded, Utterance
+from engine.messages import Final, Interim, SpeechStarted, TurnEnded, TurnResumed, Utterance
 from engine.utterances import Told, Utterances
 
 
@@ -172,6 +172,26 @@ def test_a_successor_of_a_silent_stream_counts_on_from_its_own_number() -> None:
     recogniser = Recogniser()
     recogniser.utterances.adopt(5)
     assert recogniser.says("Hello.", last=True)[-1] == TurnEnded(5, "Hello.", at=1001.0, spoke_until=1000.5)
+
+
+def test_an_utterance_that_may_be_over_is_open_until_it_is() -> None:
+    utterances = Utterances()
+    utterances.heard(1.0, 1001.0, "Hello.", final=True, last=False, spoke_until=1000.5)  # by another socket
+    told = utterances.likely_over(2.0, 1002.0, "An oil change", spoke_until=1001.5)
+    whole = "Hello. An oil change"
+    assert told == [Interim(1, whole, 1002.0), TurnEnded(1, whole, 1002.0, 1001.5, eager=True)]
+    [held] = utterances.held(2.0)
+    assert (held.text, held.ended) == (whole, False)
+    assert utterances.goes_on() == [TurnResumed(1)]
+    assert utterances.goes_on() == []
+    text = "An oil change on Friday."
+    told = utterances.heard(3.0, 1003.0, text, final=True, last=True, spoke_until=1002.5)
+    assert told[-1] == TurnEnded(1, f"Hello. {text}", 1003.0, 1002.5)
+    assert utterances.goes_on() == []
+
+
+def test_what_has_no_words_is_not_expected_to_end() -> None:
+    assert Utterances().likely_over(1.0, 1001.0, " ", spoke_until=1000.0) == []
 
 
 EVENTS = st.one_of(

@@ -52,6 +52,7 @@ from engine.vendors.deepgram import (
     VendorLost,
     VoiceBegan,
 )
+from engine.vendors.flux import EndLikely, WentOn
 from local.chat import Call, Finish, Text
 from simulators.model import ScriptedModel, load_script
 
@@ -227,8 +228,10 @@ class _SpeakSocket(_Socket):
 class Mouth:
     """Deepgram listen, scripted: the caller's words as results."""
 
-    def __init__(self, final_s: float = 0.3) -> None:
+    def __init__(self, final_s: float = 0.3, eager_s: float | None = None) -> None:
+        """`eager_s`: how long after the last word the end is expected; None: it never is."""
         self._final_s = final_s
+        self._eager_s = eager_s
         self._sockets: list[_ListenSocket] = []
         self.refuses: VendorLost | None = None
 
@@ -244,13 +247,32 @@ class Mouth:
 
     async def say(self, text: str, word_s: float = 0.25) -> None:
         """Speaks a word at a time; returns when the turn's end has been told."""
+        await self._speak(text, word_s)
+        if self._eager_s is not None:
+            await asyncio.sleep(self._eager_s)
+            self._tell(EndLikely(text, 0.0, 0.0))
+        await asyncio.sleep(self._final_s - (self._eager_s or 0.0))
+        self.end(text)
+
+    async def may_end(self, text: str, word_s: float = 0.25) -> None:
+        """Speaks a word at a time, and is expected to have ended (Flux)."""
+        await self._speak(text, word_s)
+        self._tell(EndLikely(text, 0.0, 0.0))
+
+    def go_on(self) -> None:
+        """The turn has not ended, as was expected."""
+        self._tell(WentOn())
+
+    def end(self, text: str) -> None:
+        """The turn has ended."""
+        self._tell(Heard(text, True, True, False, 0.0))
+
+    async def _speak(self, text: str, word_s: float) -> None:
         self._tell(VoiceBegan())
         words = text.split()
         for count in range(1, len(words) + 1):
             await asyncio.sleep(word_s)
             self._tell(Heard(" ".join(words[:count]), False, False, False, 0.0))
-        await asyncio.sleep(self._final_s)
-        self._tell(Heard(text, True, True, False, 0.0))
 
     def noise(self) -> None:
         """Voice activity without words, and the vendor's note that nothing came of it."""

@@ -11,12 +11,11 @@ Tells: Call       SpeechStarted, Interim, Final, TurnEnded, TurnResumed, SttLost
        Stream     SttHeld
 """
 
-import asyncio
 import random
-from dataclasses import dataclass
 from typing import Any
 
 from actors.backoff import back_off_s
+from actors.listenline import Ended, ListenLine, Opened, Socket, Stalled
 from engine import audio
 from engine.actor import Actor, Ref
 from engine.clock import now, wall
@@ -27,56 +26,14 @@ from engine.routes import Route, Routes
 from engine.settings import Settings
 from engine.telemetry import count
 from engine.utterances import Told, Utterances
-from engine.vendors.deepgram import GapHeard, Heard, Listening, ListenSocket, VendorLost, VoiceBegan
-from engine.vendors.flux import EndLikely, FluxSocket, WentOn
+from engine.vendors.deepgram import GapHeard, Heard, Listening, VendorLost, VoiceBegan
+from engine.vendors.flux import EndLikely, WentOn
 
-KEEP_ALIVE_S = 4.0  # Deepgram closes a socket that is silent for 10 s (Audio Keep Alive)
-LOOK_S = 1.0  # how often a socket is looked after, when nothing is due sooner
 WATCH_S = 0.5  # how often open utterances are looked after
-PATIENCE_MOST_S = (
-    30.0  # a line's noise may be loud without being words: then a new socket brings nothing, either
-)
-LOUD_LEAST = audio.bytes_of(200)  # of what may be speech, before an answer is due: a click is not speech
+PATIENCE_MOST_S = 30.0  # a line's noise may be loud without being words: then no socket brings anything
 SAME_WORDS = audio.bytes_of(200)  # how far apart two results may see the end of one word
-AT_ONCE_S = (
-    0.05  # before the first new try: calls that lost the vendor together do not come back in one instant
-)
+AT_ONCE_S = 0.05  # before the first new try: calls that lost the vendor together come back one by one
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
-
-Socket = ListenSocket | FluxSocket
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """A connection's task to its actor: its socket is open, and waits for `go`."""
-
-    number: int
-    socket: Socket
-    go: asyncio.Event
-
-
-@dataclass(frozen=True)
-class _Ended:
-    """A connection is over; `useful`: its socket had told something."""
-
-    number: int
-    lost: VendorLost
-    useful: bool
-
-
-@dataclass
-class _Line:
-    """One connection, from before its socket is open."""
-
-    number: int
-    route: Route[Listening]
-    task: asyncio.Task[None] | None = None
-    socket: Socket | None = None
-    sending_s: float | None = None  # since when a send has been under way
-    sent_s: float = 0.0
-    unanswered_s: float | None = None  # since when the caller's speech has had no answer
-    unanswered_loud: int = 0
-    useful: bool = False
 
 
 class SttActor(Actor):
@@ -94,10 +51,9 @@ class SttActor(Actor):
         self._dropped = 0
         self._quiet = Quiet(settings.stt_endpointing_ms)
         self._heard_s = 0.0  # when the caller's last audio came
-        self._more: asyncio.Future[None] | None = None  # while the sender waits for audio
         self._numbers = 0
-        self._line: _Line | None = None  # the one that is used, or is to be
-        self._candidate: _Line | None = None  # to a better route, not open yet
+        self._line: ListenLine | None = None  # the one that is used, or is to be
+        self._candidate: ListenLine | None = None  # to a better route, not open yet
         self._patience_s = settings.stt_silence_s
         self._attempt = 0
         self._lost_s: float | None = None
@@ -137,9 +93,9 @@ class SttActor(Actor):
             case Tick("reconnect"):
                 if self._line is None:
                     self._line = self._connect(self._routes.best())
-            case _Opened():
+            case Opened():
                 self._opened(message)
-            case _Ended():
+            case Ended():
                 self._ended(message)
             case Down(job, reason) if job.startswith("listen"):
                 raise RuntimeError(reason)
@@ -157,65 +113,13 @@ class SttActor(Actor):
             self._dropped = kept.dropped
         if self._quiet.may_wait(kept.waiting_bytes) and not self._utterances.pending:
             return
-        if self._more is not None and not self._more.done():  # done: this line's sender is being cancelled
-            self._more.set_result(None)
-
-    async def _send(self, line: _Line, socket: Socket) -> None:
-        """50 times a second, so without timers: `_look_after` has them."""
-        loop, kept = self._loop, self._kept
-        while True:
-            while not kept.waiting_bytes:
-                more = self._more = loop.create_future()
-                try:
-                    await more
-                finally:
-                    if self._more is more:
-                        self._more = None
-            payload, loud = kept.take()
-            line.sending_s = line.sent_s = loop.time()
-            if loud:
-                line.unanswered_loud += loud
-                if line.unanswered_s is None and line.unanswered_loud >= LOUD_LEAST:
-                    line.unanswered_s = line.sent_s
-            await socket.send(payload)
-            line.sending_s = None
-
-    async def _look_after(self, line: _Line, socket: Socket) -> None:
-        """Finds a socket that takes nothing or tells nothing, and keeps one open to which nothing is sent.
-
-        A task of its own: nothing that waits for the socket can keep it from its timer.
-        """
-        kept_s = now()
-        while True:
-            await asyncio.sleep(self._look_in_s(line))
-            if line.sending_s is not None and now() - line.sending_s >= self._patience_s:
-                raise VendorLost(f"Deepgram took nothing for {self._patience_s:g} s")
-            if self._silent_s(line) >= self._patience_s:
-                raise VendorLost(f"Deepgram told nothing for {self._patience_s:g} s though the caller speaks")
-            if line.sending_s is None and now() - max(line.sent_s, kept_s) >= KEEP_ALIVE_S:
-                await socket.keep_alive()
-                kept_s = now()
-
-    def _silent_s(self, line: _Line) -> float:
-        """For how long the caller's speech has had no answer."""
-        return now() - line.unanswered_s if line.unanswered_s is not None else 0.0
-
-    def _look_in_s(self, line: _Line) -> float:
-        since = [s for s in (line.sending_s, line.unanswered_s) if s is not None]
-        due_s = min(since) + self._patience_s - now() if since else LOOK_S
-        return min(max(due_s, 0.005), LOOK_S)
-
-    async def _read(self, line: _Line, socket: Socket) -> None:
-        async for event in socket.events():
-            self.tell((line.number, event))
-        raise VendorLost("Deepgram ended the stream")
+        if self._line is not None:
+            self._line.wake()
 
     # --- words
 
-    def _event(self, line: _Line, event: Any) -> None:
-        line.unanswered_s, line.unanswered_loud = None, 0
-        if not line.useful:
-            line.useful = True
+    def _event(self, line: ListenLine, event: Any) -> None:
+        if line.answered():
             self._attempt = 0
             line.route.worked()
         match event:
@@ -321,36 +225,17 @@ class SttActor(Actor):
 
     # --- connections
 
-    def _connect(self, route: Route[Listening]) -> _Line:
+    def _connect(self, route: Route[Listening]) -> ListenLine:
         self._numbers += 1
-        line = _Line(self._numbers, route)
-        line.task = self.work(self._connection(line), f"listen-{line.number}")
+        line = ListenLine(self._numbers, route, self._kept, self, lambda: self._patience_s)
+        line.task = self.work(line.run(), f"listen-{line.number}")
         return line
 
-    async def _connection(self, line: _Line) -> None:
-        """One socket from opening to its end, of which the actor is told."""
-        socket = line.route.way()
-        try:
-            await socket.open()
-            opened = _Opened(line.number, socket, asyncio.Event())
-            self.tell(opened)
-            await opened.go.wait()
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._send(line, socket))
-                tasks.create_task(self._read(line, socket))
-                tasks.create_task(self._look_after(line, socket))
-        except* VendorLost as group:
-            lost = next(one for one in group.exceptions if isinstance(one, VendorLost))
-            self.tell(_Ended(line.number, lost, line.useful))
-        finally:
-            await socket.close()
-
-    def _opened(self, opened: _Opened) -> None:
+    def _opened(self, opened: Opened) -> None:
         candidate = self._candidate
         if candidate is not None and opened.number == candidate.number:
-            self._drop(
-                self._line
-            )  # nothing is lost: the new socket is given what the old one has not told for good
+            # Nothing is lost: the new socket is given what the old one has not told for good.
+            self._drop(self._line)
             self._line, self._candidate = candidate, None
             self._carried = self._utterances.pending
             count("stt_came_back")
@@ -364,7 +249,7 @@ class SttActor(Actor):
                 self._call.tell(SttBack((now() - self._lost_s) * 1000, self._line.route.name))
             self._lost_s = self._lost_why = None
 
-    def _ended(self, ended: _Ended) -> None:
+    def _ended(self, ended: Ended) -> None:
         if self._candidate is not None and ended.number == self._candidate.number:
             self._candidate.route.failed(
                 str(ended.lost), for_good=ended.lost.for_good, at_once=ended.lost.refused
@@ -373,13 +258,13 @@ class SttActor(Actor):
         elif self._line is not None and ended.number == self._line.number:
             self._disconnected(self._line, ended)
 
-    def _disconnected(self, line: _Line, ended: _Ended) -> None:
+    def _disconnected(self, line: ListenLine, ended: Ended) -> None:
         count("stt_lost")
         lost = ended.lost
-        stalled = self._silent_s(line) > 0 or line.sending_s is not None
+        stalled = isinstance(lost, Stalled)
         if stalled:
             self._patience_s = min(self._patience_s * 2, PATIENCE_MOST_S)
-        if stalled or not ended.useful:
+        if stalled or not line.useful:
             line.route.failed(str(lost), for_good=lost.for_good, at_once=lost.refused)
         self._line = None
         self._carried = self._utterances.pending
@@ -406,6 +291,6 @@ class SttActor(Actor):
         if better is not None:
             self._candidate = self._connect(better)
 
-    def _drop(self, line: _Line | None) -> None:
+    def _drop(self, line: ListenLine | None) -> None:
         if line is not None and line.task is not None:
             line.task.cancel()

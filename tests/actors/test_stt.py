@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actors import stt
+from actors import listenline, stt
 from actors.stt import SttActor
 from engine import audio, telemetry
 from engine.actor import spawn
@@ -253,7 +253,7 @@ async def test_an_older_epoch_is_not_obeyed() -> None:
 async def test_a_socket_that_takes_nothing_is_given_up_and_its_audio_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stt, "LOOK_S", 0.02)
+    monkeypatch.setattr(listenline, "LOOK_S", 0.02)
     monkeypatch.setattr(stt, "BACK_OFF_S", (0.02,))
     send, hung = ListenSocket.send, []
 
@@ -284,7 +284,7 @@ async def test_audio_that_comes_while_the_socket_is_being_given_up_is_kept(
         [socket] = caller.watch.sockets
         while socket.audio_bytes < 800:  # noqa: ASYNC110 - the server tells nobody of audio
             await asyncio.sleep(0.005)
-        [sender] = [task for task in asyncio.all_tasks() if "SttActor._send" in repr(task)]
+        [sender] = [task for task in asyncio.all_tasks() if "ListenLine._send" in repr(task)]
         sender.cancel()  # as its siblings' failure does
         caller.hears(sound)
         await caller.cut()
@@ -292,8 +292,8 @@ async def test_audio_that_comes_while_the_socket_is_being_given_up_is_kept(
 
 
 async def test_the_socket_is_kept_alive_while_no_audio_flows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stt, "KEEP_ALIVE_S", 0.05)
-    monkeypatch.setattr(stt, "LOOK_S", 0.02)
+    monkeypatch.setattr(listenline, "KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr(listenline, "LOOK_S", 0.02)
     async with line(marks_app(FAST, Limits(idle_s=0.8))) as caller:
         await caller.adopted()
         await caller.watch.until(lambda watch: watch.types("listen").count("KeepAlive") >= 25)
@@ -369,6 +369,23 @@ async def test_wherever_a_socket_drops_no_word_is_lost_and_none_comes_twice(fram
         caller.hears(mark_audio("Thanks.", 7, 1) + audio.silence(400))
         assert (await caller.call.next(TurnEnded, 2)).text == "Thanks."
         assert len(caller.call.of(TurnEnded)) == 2
+
+
+async def test_sockets_that_drop_while_the_caller_speaks_do_not_make_a_working_vendor_a_bad_one() -> None:
+    sound = mark_audio(SENTENCE, 7, 0) + audio.silence(400)
+    async with line(breaker_failures=1) as caller:
+        await caller.adopted()
+        await caller.connected()
+        for part in range(3):
+            caller.hears(sound[part * 6400 : (part + 1) * 6400])
+            await caller.call.next(Interim, part + 1)
+            caller.hears(
+                sound[(part + 1) * 6400 : (part + 1) * 6400 + 1920]
+            )  # of which nothing is told any more
+            await caller.cut()
+            await caller.call.next(SttBack, part + 1)
+            sound = sound[: (part + 1) * 6400] + sound[(part + 1) * 6400 + 1920 :]
+        assert caller.routes.all[0].well
 
 
 async def test_after_a_drop_the_end_of_words_is_told_in_the_callers_time() -> None:

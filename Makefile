@@ -11,7 +11,7 @@ KILLS ?= 100
 CALLS ?= 2000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos faults serve deploy call reset logs bench bench-short bench-peers flood soak lint picture lock venv
+.PHONY: help demo test chaos faults serve deploy doctor call reset logs bench bench-short bench-peers flood soak lint picture lock venv
 
 help: ## lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ serve: $(STAMP) ## runs the app until Ctrl-C; what is not configured is stood in
 
 deploy: $(STAMP) ## replaces the app that make serve runs, while calls go on, by the code and settings as they are now
 	@exec $(PYTHON) -m launcher.deploy
+
+doctor: $(STAMP) ## tries settings, keys and the app, and says what to do; URL=https://... is the app's public address
+	@exec $(PYTHON) -m doctor $(if $(URL),--url "$(URL)")
 
 call: $(STAMP) ## calls the app that make serve runs; SAY="..." is what the caller says
 	@exec $(PYTHON) -m demo.call "$$SAY"

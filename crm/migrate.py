@@ -8,6 +8,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -49,6 +51,29 @@ async def upgrade(database_url: str) -> None:
         ) from error
     finally:
         await engine.dispose()
+
+
+async def is_current(database_url: str) -> bool:
+    """Whether no migration is missing. Raises `DatabaseAway`."""
+    engine = create_async_engine(
+        async_url(database_url), poolclass=NullPool, connect_args={"timeout": CONNECT_S}
+    )
+    try:
+        async with asyncio.timeout(MIGRATE_S), engine.connect() as connection:
+            return await connection.run_sync(_at_head)
+    except DATABASE_ERRORS as error:
+        cause = getattr(error, "orig", None) or error
+        raise DatabaseAway(
+            f"the schema of {place(database_url)} can't be read ({type(cause).__name__}: {first_line(cause)}): "
+            "check that DATABASE_URL is right and that its user may read the tables"
+        ) from error
+    finally:
+        await engine.dispose()
+
+
+def _at_head(connection: Connection) -> bool:
+    heads = ScriptDirectory.from_config(configuration()).get_heads()
+    return set(MigrationContext.configure(connection).get_current_heads()) == set(heads)
 
 
 def _to_head(connection: Connection) -> None:

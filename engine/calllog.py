@@ -39,6 +39,7 @@ from engine.callrows import (
 )
 from engine.clock import now, outside
 from engine.messages import CallInfo, Usage
+from engine.probe import is_probe
 from engine.telemetry import count
 
 _log = structlog.get_logger(__name__)
@@ -134,12 +135,14 @@ class CallLog:
         self.write(FinalizeCall(call, outcome, ended_at, turns, interruptions, tool_calls, usage))
 
     def write(self, entry: Entry) -> None:
-        """Appends one entry to the spool, or drops and counts it. Never waits, never raises."""
+        """Appends one entry to the spool, or drops and counts it; a probe's is none. Never waits, never raises."""
         weighty = isinstance(entry, OpenCall | FinalizeCall)
         if self._closing or len(self._rows) >= (self._limit if weighty else self._limit - self._limit // 10):
             self._drop(1, "closed" if self._closing else "full")
             return
         try:
+            if is_probe(entry.info.call if isinstance(entry, OpenCall) else entry.call):
+                return
             row = row_of(entry)
         except Exception as error:  # a call must not die of its log, whatever it is told
             count("call_log_malformed")

@@ -20,6 +20,17 @@ async def migrate(database_url: str) -> None:
         raise LaunchError(str(error)) from error
 
 
+async def is_current(database_url: str) -> bool:
+    """Whether the schema is this version's. Raises `LaunchError`."""
+    from crm.database import DatabaseAway
+    from crm.migrate import is_current as has_all
+
+    try:
+        return await has_all(database_url)
+    except DatabaseAway as error:
+        raise LaunchError(str(error)) from error
+
+
 async def seed(database_url: str) -> None:
     """Adds the demo customers and services where they are missing."""
     from crm.seed import seed as add_rows

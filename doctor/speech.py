@@ -15,7 +15,7 @@ from deepgram.core.api_error import ApiError
 
 from doctor.findings import Finding, ok, untried, warning, within, wrong
 from engine.settings import Settings
-from engine.vendors.deepgram import AudioCame, FlushDone, ListenSocket, SpeakSocket, VendorLost, client
+from engine.vendors.deepgram import AudioCame, FlushDone, VendorLost, client, listen_routes, speak_routes
 from launcher.plan import LOCAL, plan_for
 
 KEY, HEARS, SPEAKS = "Deepgram key", "Deepgram hears", "Deepgram speaks"
@@ -32,8 +32,8 @@ async def check_speech(settings: Settings, limit_s: float) -> list[Finding]:
     key = await within(limit_s, KEY, away, _key(sdk, settings))
     if key.is_wrong:
         return [key, untried(HEARS, "see the key"), untried(SPEAKS, "see the key")]
-    hears = within(limit_s, HEARS, away, _hears(HEARS, sdk, settings, "STT_MODEL and STT_LANGUAGE"))
-    speaks = within(limit_s, SPEAKS, away, _speaks(SPEAKS, sdk, settings, "TTS_MODEL"))
+    hears = within(limit_s, HEARS, away, _hears(HEARS, settings, "STT_MODEL and STT_LANGUAGE"))
+    speaks = within(limit_s, SPEAKS, away, _speaks(SPEAKS, settings, "TTS_MODEL"))
     return [key, *await asyncio.gather(hears, speaks)]
 
 
@@ -54,10 +54,10 @@ async def check_speech_fallbacks(settings: Settings, limit_s: float) -> list[Fin
         }
     )
     hears = _fallback(
-        "STT_FALLBACK", settings, settings.stt_fallback, limit_s, lambda part: _hears(part, client(stt), stt)
+        "STT_FALLBACK", settings, settings.stt_fallback, limit_s, lambda part: _hears(part, stt)
     )
     speaks = _fallback(
-        "TTS_FALLBACK", settings, settings.tts_fallback, limit_s, lambda part: _speaks(part, client(tts), tts)
+        "TTS_FALLBACK", settings, settings.tts_fallback, limit_s, lambda part: _speaks(part, tts)
     )
     return [*await asyncio.gather(hears, speaks)]
 
@@ -106,8 +106,8 @@ async def _key(sdk: AsyncDeepgramClient, settings: Settings) -> Finding:
     return ok(KEY, f"known to Deepgram, {projects} project{'' if projects == 1 else 's'}")
 
 
-async def _hears(part: str, sdk: AsyncDeepgramClient, settings: Settings, named: str = "") -> Finding:
-    socket = ListenSocket(sdk, settings)
+async def _hears(part: str, settings: Settings, named: str = "") -> Finding:
+    socket = listen_routes(settings.model_copy(update={"stt_fallback": ""})).all[0].way()
     began = time.monotonic()
     try:
         await socket.open()
@@ -119,8 +119,8 @@ async def _hears(part: str, sdk: AsyncDeepgramClient, settings: Settings, named:
     return ok(part, f"{settings.stt_model}, opened in {took_ms:.0f} ms{_where(part, settings)}")
 
 
-async def _speaks(part: str, sdk: AsyncDeepgramClient, settings: Settings, named: str = "") -> Finding:
-    socket = SpeakSocket(sdk, settings)
+async def _speaks(part: str, settings: Settings, named: str = "") -> Finding:
+    socket = speak_routes(settings.model_copy(update={"tts_fallback": ""})).all[0].way.open_socket()
     began = time.monotonic()
     try:
         await socket.open()
@@ -143,10 +143,9 @@ def _where(part: str, settings: Settings) -> str:
 
 
 def _lost(part: str, lost: VendorLost, settings: Settings, named: str) -> Finding:
-    cause = lost.__cause__
     key = "DEEPGRAM_API_KEY" if part in (HEARS, SPEAKS) else f"{part}_KEY"
-    if isinstance(cause, ApiError) and cause.status_code:
-        return _refused(part, cause.status_code, str(lost), named, key)
+    if lost.status:
+        return _refused(part, lost.status, str(lost), named, key)
     return _away(part, settings, str(lost), "DEEPGRAM_BASE_URL" if part in (HEARS, SPEAKS) else part)
 
 

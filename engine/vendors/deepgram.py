@@ -42,11 +42,12 @@ FOR_GOOD = {400, 401, 402, 403, 404}
 class VendorLost(Exception):
     """The socket is gone or was refused; the message says why.
 
-    `refused`: the vendor said no, with a status. `for_good`: it would say so again.
+    `refused`: the vendor said no, with an HTTP `status` (else 0). `for_good`: it would say so again.
     """
 
     def __init__(self, why: str, *, status: int = 0) -> None:
         super().__init__(why)
+        self.status = status
         self.refused = status != 0
         self.for_good = status in FOR_GOOD
 

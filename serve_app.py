@@ -53,7 +53,7 @@ from engine.packed import PackedCalls
 from engine.session import SessionAway, SessionStore
 from engine.settings import Settings, SettingsError, load_settings
 from engine.tools import Toolbox
-from engine.vendors import deepgram
+from engine.vendors import ways
 from launcher.checks import check_fallbacks, check_signed, check_words
 from launcher.environment import exports_message, missing_exports
 from launcher.errors import LaunchError
@@ -245,8 +245,8 @@ class IngressActor:
     def __serve_build_asgi_app__(self) -> Starlette:
         settings = self._settings
         self._records = Records.open(settings)
-        self._listen, self._speak = deepgram.listen_routes(settings), deepgram.speak_routes(settings)
-        deepgram.warm(self._listen, self._speak)
+        self._listen, self._speak = ways.listen_routes(settings), ways.speak_routes(settings)
+        ways.warm(self._listen, self._speak)
         self._hosts = self._place_calls()
         ports = IngressPorts(
             store=self._records.store,

@@ -12,8 +12,9 @@ from engine.actor import Ref
 from engine.clock import now
 from engine.kept_audio import KeptAudio
 from engine.routes import Route
-from engine.vendors.deepgram import Listening, ListenSocket, VendorLost
+from engine.vendors.deepgram import ListenSocket, VendorLost
 from engine.vendors.flux import FluxSocket
+from engine.vendors.ways import Listening
 
 KEEP_ALIVE_S = 4.0  # Deepgram closes a socket that is silent for 10 s (Audio Keep Alive)
 LOOK_S = 1.0  # how often a socket is looked after, when nothing is due sooner

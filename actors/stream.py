@@ -49,7 +49,7 @@ from engine.routes import Routes
 from engine.session import SessionAway, Whereabouts
 from engine.settings import Settings
 from engine.telemetry import count
-from engine.vendors.deepgram import Listening, SpeakWay
+from engine.vendors.ways import Listening, SpeakWay
 
 log = logging.getLogger("actors.stream")
 

@@ -26,8 +26,9 @@ from engine.routes import Route, Routes
 from engine.settings import Settings
 from engine.telemetry import count
 from engine.utterances import Told, Utterances
-from engine.vendors.deepgram import GapHeard, Heard, Listening, VendorLost, VoiceBegan
+from engine.vendors.deepgram import GapHeard, Heard, VendorLost, VoiceBegan
 from engine.vendors.flux import EndLikely, WentOn
+from engine.vendors.ways import Listening
 
 WATCH_S = 0.5  # how often open utterances are looked after
 PATIENCE_MOST_S = 30.0  # a line's noise may be loud without being words: then no socket brings anything

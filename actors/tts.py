@@ -34,10 +34,10 @@ from engine.vendors.deepgram import (
     FlushDone,
     SpeakRequests,
     SpeakSocket,
-    SpeakWay,
     VendorLost,
     Warned,
 )
+from engine.vendors.ways import SpeakWay
 
 FLUSHES = 20  # by socket ...
 FLUSH_WINDOW_S = 60.0  # ... in this time (Deepgram, Streaming TTS: Flush)

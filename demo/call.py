@@ -27,6 +27,7 @@ GREETING_S = 30.0
 ANSWER_S = 60.0
 SILENT_S = 4.0  # after an answer; a tool may be running during a shorter pause
 CALL_S = 120.0
+MODEL = "nova-3"  # of the caller's own ear, whatever the app's is
 # An app without Twilio's settings checks no signature: any account will do.
 _NO_ACCOUNT, _NO_TOKEN = "AC" + "0" * 32, "none"
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -104,7 +105,7 @@ async def call(telephone: Telephone, redis_url: str, speech_url: str, text: str)
     ear = Ear(watch.caller_hears)
     person = OneSentence(text, Mouth(speech_url), ear)
     async with (
-        ear.open(load_settings(deepgram_base_url=speech_url, deepgram_api_key="local")),
+        ear.open(load_settings(deepgram_base_url=speech_url, deepgram_api_key="local", stt_model=MODEL)),
         shown(board, console) if live else contextlib.nullcontext(),
     ):
         ended = await place_call(telephone, person, watch, redis_url, max_s=CALL_S)

@@ -15,7 +15,8 @@ from deepgram.core.api_error import ApiError
 
 from doctor.findings import Finding, ok, untried, warning, within, wrong
 from engine.settings import Settings
-from engine.vendors.deepgram import AudioCame, FlushDone, VendorLost, client, listen_routes, speak_routes
+from engine.vendors.deepgram import AudioCame, FlushDone, VendorLost, client
+from engine.vendors.ways import listen_routes, speak_routes
 from launcher.plan import LOCAL, plan_for
 
 KEY, HEARS, SPEAKS = "Deepgram key", "Deepgram hears", "Deepgram speaks"

@@ -7,12 +7,9 @@ unknown listen message comes as None, and on speak every text message comes as o
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
 import httpx
 import msgspec
@@ -23,12 +20,8 @@ from deepgram.speak.v1.types import SpeakV1Text
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from engine import audio
-from engine.routes import Route, Routes, Way
 from engine.settings import Settings
 from engine.telemetry import count
-
-if TYPE_CHECKING:
-    from engine.vendors.flux import FluxSocket
 
 log = logging.getLogger("engine.vendors.deepgram")
 
@@ -99,67 +92,7 @@ def client(settings: Settings) -> AsyncDeepgramClient:
     return AsyncDeepgramClient(api_key=settings.deepgram_api_key or "local", environment=environment)
 
 
-Listening = Callable[[], "ListenSocket | FluxSocket"]  # makes a new, unopened socket
-Speaking = Callable[[], "SpeakSocket | SpeakRequests"]
-
-
-def listen_routes(settings: Settings) -> Routes[Listening]:
-    """Who hears for the calls of a process: Deepgram, then `STT_FALLBACK`."""
-    fallback = {
-        "deepgram_base_url": settings.stt_fallback,
-        "deepgram_api_key": settings.stt_fallback_key or settings.deepgram_api_key,
-        "stt_model": settings.stt_fallback_model or settings.stt_model,
-    }
-    return Routes(
-        [
-            _route(urlsplit(one.deepgram_base_url).netloc, partial(ListenSocket, client(one), one), settings)
-            for one in _chosen(settings, fallback)
-        ]
-    )
-
-
-@dataclass(frozen=True)
-class SpeakWay:
-    """A way to a voice: the same text has the same sound by all ways to the same `voice`."""
-
-    voice: str
-    open_socket: Speaking
-
-
-def speak_routes(settings: Settings) -> Routes[SpeakWay]:
-    """Who speaks for the calls of a process: Deepgram's socket, its REST endpoint, and so on with `TTS_FALLBACK`."""
-    fallback = {
-        "deepgram_base_url": settings.tts_fallback,
-        "deepgram_api_key": settings.tts_fallback_key or settings.deepgram_api_key,
-        "tts_model": settings.tts_fallback_model or settings.tts_model,
-    }
-    routes = []
-    for one in _chosen(settings, fallback):
-        sdk, name = client(one), urlsplit(one.deepgram_base_url).netloc
-        voice = f"{name} {one.tts_model}"
-        routes.append(_route(name, SpeakWay(voice, partial(SpeakSocket, sdk, one)), settings))
-        routes.append(_route(f"{name} by REST", SpeakWay(voice, partial(SpeakRequests, sdk, one)), settings))
-    return Routes(routes)
-
-
-def _chosen(settings: Settings, fallback: dict[str, str]) -> list[Settings]:
-    """The settings of the first vendor, and of the second if there is one."""
-    return [settings, *([settings.model_copy(update=fallback)] if fallback["deepgram_base_url"] else [])]
-
-
-def _route(name: str, way: Way, settings: Settings) -> Route[Way]:
-    return Route(name, way, settings.breaker_failures, settings.breaker_rest_s, settings.breaker_rest_most_s)
-
-
-def warm(listen: Routes[Listening], speak: Routes[SpeakWay]) -> None:
-    """Loads what the first sockets would: 35 ms of imports, which would hold up the audio of other calls."""
-    for hearing in listen.all:
-        hearing.way()
-    for speaking in speak.all:
-        speaking.way.open_socket()
-
-
-class _Socket:
+class VendorSocket:
     """One SDK socket with deadlines of ours: the SDK's own are 10 to 30 s and can't be set."""
 
     def __init__(self, connecting: Any, open_limit_s: float) -> None:
@@ -202,7 +135,7 @@ class _Socket:
             async with asyncio.timeout(SEND_LIMIT_S):
                 await sending
         except (TimeoutError, OSError, ConnectionClosed) as error:
-            raise _took_nothing(error) from error
+            raise took_nothing(error) from error
 
     async def _messages(self) -> AsyncIterator[Any]:
         try:
@@ -212,7 +145,7 @@ class _Socket:
             raise VendorLost(f"Deepgram closed the socket: {error}") from error
 
 
-class ListenSocket(_Socket):
+class ListenSocket(VendorSocket):
     """One listen v1 socket."""
 
     def __init__(self, deepgram: AsyncDeepgramClient, settings: Settings) -> None:
@@ -243,7 +176,7 @@ class ListenSocket(_Socket):
         try:
             await self._socket.send_media(payload)
         except (OSError, ConnectionClosed) as error:
-            raise _took_nothing(error) from error
+            raise took_nothing(error) from error
 
     async def keep_alive(self) -> None:
         """Holds the socket open while no audio flows. Raises `VendorLost`."""
@@ -296,7 +229,7 @@ def _heard(message: Any) -> Heard | None:
         return None
 
 
-class SpeakSocket(_Socket):
+class SpeakSocket(VendorSocket):
     """One speak v1 socket."""
 
     def __init__(self, deepgram: AsyncDeepgramClient, settings: Settings) -> None:
@@ -405,7 +338,8 @@ class SpeakRequests:
             self._events.put_nowait(FlushDone())
 
 
-def _took_nothing(error: Exception) -> VendorLost:
+def took_nothing(error: Exception) -> VendorLost:
+    """A send that failed."""
     return VendorLost(f"Deepgram took nothing: {type(error).__name__} {error}")
 
 

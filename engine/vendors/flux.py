@@ -23,7 +23,7 @@ from engine import audio
 from engine.clock import now
 from engine.settings import Settings
 from engine.telemetry import count
-from engine.vendors.deepgram import Heard, VendorLost, VoiceBegan, _Socket, _took_nothing
+from engine.vendors.deepgram import Heard, VendorLost, VendorSocket, VoiceBegan, took_nothing
 
 log = logging.getLogger("engine.vendors.flux")
 
@@ -48,7 +48,7 @@ class WentOn(msgspec.Struct, frozen=True):
 Event = Heard | VoiceBegan | EndLikely | WentOn
 
 
-class FluxSocket(_Socket):
+class FluxSocket(VendorSocket):
     """One listen v2 socket. What a turn's `Heard` tells is the whole turn: its one final comes at its end.
 
     Times in events are seconds of the audio that was given to `send`: silence of our own is not counted.
@@ -103,7 +103,7 @@ class FluxSocket(_Socket):
         raise VendorLost("Deepgram ended the stream before Flux was connected")
 
     async def close(self) -> None:
-        """See `_Socket.close`."""
+        """See `VendorSocket.close`."""
         if self._clock is not None:
             self._clock.cancel()
             await asyncio.gather(self._clock, return_exceptions=True)
@@ -123,7 +123,7 @@ class FluxSocket(_Socket):
                 while len(self._rest) >= CHUNK_BYTES:
                     await self._send_chunk()
             except (OSError, ConnectionClosed) as error:
-                raise _took_nothing(error) from error
+                raise took_nothing(error) from error
 
     async def _send_chunk(self) -> None:
         chunk = bytes(self._rest[:CHUNK_BYTES])

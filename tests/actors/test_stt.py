@@ -24,8 +24,8 @@ from engine.messages import (
     TurnEnded,
 )
 from engine.settings import Settings
-from engine.vendors import deepgram
-from engine.vendors.deepgram import ListenSocket
+from engine.vendors import ways
+from engine.vendors.deepgram import ListenSocket, VendorLost
 from local.serving import serving
 from local.speech import ports
 from local.speech.app import speech_app
@@ -46,7 +46,7 @@ class Line:
         self.call, self.stream = Told(), Told()
         self.watch = watch
         settings = Settings(_env_file=None, deepgram_base_url=url, **chosen)  # type: ignore[call-arg]
-        self.routes = deepgram.listen_routes(settings)
+        self.routes = ways.listen_routes(settings)
         self.actor = SttActor(self.routes, self.call, self.stream, settings)
 
     async def adopted(self, epoch: int = 1, next_utterance: int = 1) -> SttHeld:
@@ -618,7 +618,7 @@ async def test_audio_whose_sending_fails_is_given_to_the_next_socket(monkeypatch
     async def breaks_once(self: ListenSocket, payload: bytes) -> None:
         if broken:
             broken.clear()
-            raise deepgram.VendorLost("Deepgram took nothing")
+            raise VendorLost("Deepgram took nothing")
         await send(self, payload)
 
     monkeypatch.setattr(ListenSocket, "send", breaks_once)

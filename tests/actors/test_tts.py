@@ -17,7 +17,7 @@ from engine import telemetry
 from engine.actor import spawn
 from engine.messages import Adopt, Hush, Speak, SpeechAudio, SpeechWhole, TtsHeld
 from engine.settings import Settings
-from engine.vendors import deepgram
+from engine.vendors import ways
 from local.serving import serving
 from local.speech.app import speech_app
 from local.speech.params import Refusal
@@ -38,7 +38,7 @@ class Line:
         self.media, self.stream = Told(), Told()
         self._watch = watch
         settings = Settings(_env_file=None, deepgram_base_url=http_url, **chosen)  # type: ignore[call-arg]
-        self.routes = deepgram.speak_routes(settings)
+        self.routes = ways.speak_routes(settings)
         self.actor = TtsActor(self.routes, self.media, self.stream, settings)
 
     @property

@@ -15,7 +15,7 @@ from engine.callrows import LogEvent, LogTranscript, Speaker
 from engine.clock import now
 from engine.messages import CallerAudio
 from engine.routes import Routes
-from engine.vendors import deepgram
+from engine.vendors import ways
 from local.serving import serving
 from local.speech.params import Refusal
 from simulators.marks import MarkReader, mark_audio, text_of
@@ -42,10 +42,10 @@ class Wired(Rig):
     _numbers: Any = field(default_factory=itertools.count)
 
     def listen_routes(self) -> Routes[Any]:
-        return deepgram.listen_routes(self.settings)
+        return ways.listen_routes(self.settings)
 
     def speak_routes(self) -> Routes[Any]:
-        return deepgram.speak_routes(self.settings)
+        return ways.speak_routes(self.settings)
 
     async def talk(self) -> None:
         """The caller's line: a frame every 20 ms, of speech if there is some."""

@@ -48,11 +48,11 @@ from engine.vendors.deepgram import (
     FlushDone,
     GapHeard,
     Heard,
-    SpeakWay,
     VendorLost,
     VoiceBegan,
 )
 from engine.vendors.flux import EndLikely, WentOn
+from engine.vendors.ways import SpeakWay
 from local.chat import Call, Finish, Text
 from simulators.model import ScriptedModel, load_script
 

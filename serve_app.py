@@ -92,7 +92,12 @@ def make_toolbox(settings: Settings) -> DealershipTools:
 def make_store(settings: Settings) -> SessionStore:
     """The process's way to Redis."""
     return SessionStore(
-        settings.redis_url, settings.session_ttl_s, settings.session_write_ms, settings.token_ttl_s
+        settings.redis_url,
+        settings.session_ttl_s,
+        settings.session_write_ms,
+        settings.token_ttl_s,
+        read_s=settings.redis_timeout_s,
+        look_s=settings.redis_look_s,
     )
 
 
@@ -163,7 +168,7 @@ async def open_host_runtime(settings: Settings, tools: Any) -> CallRuntime:
             closing.push_async_callback(records.close)
             closing.push_async_callback(runtime.close)
 
-    return CallRuntime(runtime.make_call, close)
+    return CallRuntime(runtime.make_call, close, runtime.settle)
 
 
 async def open_call_runtime(settings: Settings, tools: Any, records: Records) -> CallRuntime:
@@ -219,7 +224,10 @@ async def open_call_runtime(settings: Settings, tools: Any, records: Records) ->
             return make_taped_call(start, ports, settings, Path(settings.tape_dir))
         return CallActor(start, ports, settings)
 
-    return CallRuntime(make_call, model.close)
+    async def settle() -> None:
+        await records.log.flush(settings.outage_s)
+
+    return CallRuntime(make_call, model.close, settle)
 
 
 # ---------------------------------------------------------------- the ingress
@@ -269,7 +277,7 @@ class IngressActor:
             return PackedCalls(open_runtime, ray.get_runtime_context().get_actor_id() or "")
         open_runtime = functools.partial(open_host_runtime, settings, tools)
         start_host = functools.partial(RayHost, open_runtime)
-        return HostPool(start_host, settings.calls_per_host, settings.spare_hosts)
+        return HostPool(start_host, settings.calls_per_host, settings.spare_hosts, settings.outage_s)
 
     @contextlib.asynccontextmanager
     async def _opened(self) -> AsyncIterator[None]:

@@ -80,7 +80,8 @@ from engine.turns import (
 )
 
 ATTACHED_LIMIT_S = 10.0  # a stream that has not answered `Attach` by then has gone on without this actor
-LAST_WRITES_S = (0.1, 0.4, 1.0, 2.0)  # pauses before the last write is tried again
+LAST_WRITES_S = (0.1, 0.4, 1.0, 2.0)  # pauses in which the call's end waits for its last write
+WRITE_AGAIN_S = 1.0  # pause between tries while Redis is away, which fail at once
 CLEARED_LIMIT_S = 1.0  # longest wait to learn what an interrupted caller had heard
 
 
@@ -113,12 +114,15 @@ class CallActor(Actor):
         self._told_taken = -1
         self._last_writes = list(LAST_WRITES_S)
         self._armed: tuple[float, asyncio.TimerHandle] | None = None
+        self._writing_again = False
+        self._ended_s: float | None = None  # since when everybody else takes the call for over
 
     async def started(self) -> None:
         ports, settings = self._ports, self._settings
         stored = await ports.store.take(self._call, self._start_message.last_epoch)
+        stored.info = stored.info or self._start_message.info  # written again, should Redis lose them
+        stored.context = self._context = stored.context or ports.context
         self._record = CallRecord(ports.store, self._call, stored)
-        self._context = stored.context or ports.context
         self._legs = Legs(ports.log, self._call)
         self._speaking = Speaking(self._record, ports.media, ports.log, self._legs)
         self._ending = Ending(self._record, ports.media, ports.log, settings.transfer_number)
@@ -163,6 +167,7 @@ class CallActor(Actor):
             self._tell_taken()
             self._follow_agent()
             self._arm()
+            self._write_later()
         except Fenced:
             count("calls_fenced")
             self.stop()
@@ -176,6 +181,10 @@ class CallActor(Actor):
             case Tick("unattached"):
                 if not self._attached:
                     raise Fenced(f"{self._call}: no stream attached it")
+            case Tick("unwritten"):
+                await self._finish()
+            case _ if self._ended_s is not None:
+                count("told_after_the_end")
             case _ if not self._attached:
                 count("told_before_attached")
             case Interim() | TurnEnded() | DtmfPressed() if self._ending.final:
@@ -387,6 +396,17 @@ class CallActor(Actor):
             state = Agent.QUIET
         self._turns.agent_is(state, now())
 
+    def _write_later(self) -> None:
+        """What Redis did not take is written again soon: nothing else need happen on the call that would bring it."""
+        if (
+            self._attached
+            and not self._record.protected
+            and not self._writing_again
+            and self._ended_s is None
+        ):
+            self._writing_again = True
+            self.after(WRITE_AGAIN_S, Tick("unprotected"))
+
     def _arm(self) -> None:
         busy = self._ending.near or self._keys.waiting  # whoever is pressing keys is not silent
         due_s = self._turns.deadline_s() if self._attached and not busy else None
@@ -411,7 +431,10 @@ class CallActor(Actor):
                 await self._hearing.rang(tick, pause=self._turns.agent is Agent.QUIET)
             case Tick("held") if self._runs.holding:
                 await self._held()
-            case Tick("gone" | "unwritten"):
+            case Tick("unprotected"):
+                self._writing_again = False
+                await self._record.save()
+            case Tick("gone"):
                 await self._finish()
             case Tick("keys", n) if self._keys.complete(n):
                 await self._read_keys()
@@ -436,13 +459,25 @@ class CallActor(Actor):
             await self._finish()
 
     async def _finish(self) -> None:
+        """Writes the end, and ends. While Redis is away the others are told that the call is over, and this actor lives
+        on until the session has its end, which nothing later would bring.
+        """
         self._speaking.drop_unsettled()
-        if not await self._ending.write() and self._last_writes:  # none later brings it
+        written = await self._ending.write()
+        if not written and self._last_writes:
             self.after(self._last_writes.pop(0), Tick("unwritten"))
             return
-        self._ending.log()
-        self._ports.stream.tell(CallEnded(self._call, self._record.meta.outcome))
-        self.stop()
+        if self._ended_s is None:
+            self._ended_s = now()
+            self._ending.log()
+            self._ports.stream.tell(CallEnded(self._call, self._record.meta.outcome))
+        if written:
+            self.stop()
+        elif now() - self._ended_s < self._settings.outage_s:
+            self.after(WRITE_AGAIN_S, Tick("unwritten"))
+        else:
+            count("sessions_unfinished")
+            self.stop()
 
     def _log(self, kind: str, detail: dict[str, Any]) -> None:
         self._ports.log.log_call_event(self._call, kind, detail, wall())

@@ -65,7 +65,8 @@ class Ending:
         meta = self._record.meta
         if self.gone is not None and self.decided is None:
             self.decided = Outcome.CALLER_HUNG_UP if self.gone.why == "stop" else Outcome.DROPPED
-        meta.ended_at, meta.outcome = wall(), self.decided or Outcome.FAILED
+        meta.ended_at = meta.ended_at or wall()
+        meta.outcome = self.decided or Outcome.FAILED
         await self._record.save()
         return self._record.protected
 

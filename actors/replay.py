@@ -38,7 +38,7 @@ from engine.messages import (
     Tick,
     ToolCalls,
 )
-from engine.session import Stored, Written
+from engine.session import Order, Stored, Written
 from engine.settings import Settings
 from engine.tape import TapeLine, TapeStarted
 from engine.tools import ToolSpec
@@ -178,7 +178,7 @@ class _TapeStore:
     async def take(self, call: str, last_epoch: int) -> Stored:
         return msgspec.json.decode(self._taken.popleft().stored, type=Stored)
 
-    async def write(self, call: str, epoch: int, fields: dict[str, bytes]) -> Written:
+    async def write(self, call: str, order: Order, fields: dict[str, bytes]) -> Written:
         return Written(self._written.popleft().outcome) if self._written else Written.OK
 
 

@@ -27,7 +27,7 @@ from engine.messages import (
     TapedSettings,
 )
 from engine.record import Store
-from engine.session import Stored, Written
+from engine.session import Order, Stored, Written
 from engine.settings import Settings
 from engine.tape import TapeWriter
 
@@ -55,8 +55,8 @@ class _TapedStore:
         self._tape.record("redis", "take", SessionTaken(msgspec.json.encode(stored).decode()))
         return stored
 
-    async def write(self, call: str, epoch: int, fields: dict[str, bytes]) -> Written:
-        outcome = await self._store.write(call, epoch, fields)
+    async def write(self, call: str, order: Order, fields: dict[str, bytes]) -> Written:
+        outcome = await self._store.write(call, order, fields)
         self._tape.record("redis", "write", SessionWritten(outcome.value))
         return outcome
 

@@ -33,10 +33,13 @@ MakeCall = Callable[[Start, Callable[[str], Ref]], Actor]
 
 @dataclass(frozen=True)
 class CallRuntime:
-    """What the CallActors of one host share: their maker, and how to close what it has connected."""
+    """What the CallActors of one host share: their maker, how to close what it has connected, and how to wait until all
+    that it has to write is written.
+    """
 
     make_call: MakeCall
     close: Callable[[], Awaitable[None]]
+    settle: Callable[[], Awaitable[None]]
 
 
 OpenRuntime = Callable[[], Awaitable[CallRuntime]]
@@ -67,6 +70,12 @@ class Calls(Actor):
     def count(self) -> int:
         """How many calls run here."""
         return len(self._running)
+
+    async def none_runs(self) -> None:
+        """Waits until no call runs here."""
+        while self._running:
+            await asyncio.wait([asyncio.ensure_future(one.ended()) for one in self._running.values()])
+            await asyncio.sleep(0)  # for its `_Over`
 
     def announced(self, frame: Frame) -> None:
         """A frame of no open channel came in: `Start`, or something late, which is dropped."""
@@ -124,6 +133,11 @@ class CallHost:
     async def gauges(self) -> bytes:
         """See `engine.gauges`, as JSON."""
         return msgspec.json.encode(gauges("host"))
+
+    async def settle(self) -> None:
+        """Waits until no call runs here, and what they have to write is written: Redis or Postgres may be away."""
+        await self._calls.none_runs()
+        await self._runtime.settle()
 
     async def close(self) -> None:
         """Ends the calls that are left, writes what their log still holds, closes all connections."""
@@ -198,6 +212,14 @@ class RayHost:
         except (RayError, TimeoutError) as error:
             raise HostLost(f"no gauges: {type(error).__name__}: {error}") from error
         return msgspec.json.decode(told, type=Gauges)
+
+    async def settle(self, limit_s: float) -> None:
+        """See `CallHost.settle`. Raises `HostLost`."""
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._handle.settle.remote()
+        except (RayError, TimeoutError) as error:
+            raise HostLost(f"not all is written: {type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
         """See `CallHost.close`. Raises `HostLost`."""

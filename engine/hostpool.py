@@ -49,6 +49,9 @@ class Process(Protocol):
     async def gauges(self) -> Gauges:
         """What it holds. Raises `HostLost`."""
 
+    async def settle(self, limit_s: float) -> None:
+        """Waits until all that it has to write is written. Raises `HostLost`."""
+
     async def close(self) -> None:
         """Ends its calls and closes what it holds, in order. Raises `HostLost`."""
 
@@ -89,12 +92,17 @@ class HostPool(Actor):
     Told: Down (a host could not be made; it is tried again), Tick (one is to be made, or calls are resumed), _Empty
     """
 
-    def __init__(self, start_process: Callable[[], Process], calls_per_host: int, spares: int) -> None:
-        """`start_process` may block; so many hosts as `spares` are kept without a call."""
+    def __init__(
+        self, start_process: Callable[[], Process], calls_per_host: int, spares: int, outage_s: float
+    ) -> None:
+        """`start_process` may block; so many hosts as `spares` are kept without a call. One that is given back has
+        `outage_s` to write what it still has, as Redis or Postgres may be away.
+        """
         super().__init__()
         self._start_process = start_process
         self._calls_per_host = calls_per_host
         self._spares = spares
+        self._outage_s = outage_s
         self._hosts: list[_Host] = []
         self._making: set[asyncio.Task[None]] = set()
         self._waiting = 0  # calls that are not placed yet
@@ -234,7 +242,7 @@ class HostPool(Actor):
         self._remove(host)
         if host.link is not None:
             host.link.cancel()
-        self.work(_end(host), f"end host {host.pid}")
+        self.work(_end(host, self._outage_s), f"end host {host.pid}")
 
     def _empty(self) -> list[_Host]:
         return [host for host in self._hosts if not host.lost]
@@ -254,8 +262,12 @@ async def _gauges(host: _Host) -> Gauges | None:
         return None
 
 
-async def _end(host: _Host) -> None:
+async def _end(host: _Host, outage_s: float) -> None:
     try:
+        try:
+            await host.process.settle(outage_s)
+        except HostLost as error:
+            log.error("host %s is ended: %s", host.pid, error)
         await _close(host)
     finally:
         await _kill(host.process)

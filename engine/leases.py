@@ -4,10 +4,13 @@ A slot is leased (see `engine/session.py`): a replica that was killed renews not
 leases end, but for those of calls that have gone on elsewhere. With each renewal comes the news that the app is being
 stopped, and how long calls may still go on.
 
+When Redis is back after it was away, slots are renewed at once, before others get them; and calls that it does not know
+to be live (it has lost its data, or they began while it was away) are listed again.
+
 Slots are given back here too, one thing after the other: a renewal under way would take the slot again.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import msgspec
@@ -28,21 +31,28 @@ class StreamOver(msgspec.Struct, frozen=True):
 
 
 class LeaseActor(Actor):
-    """Renews them, in one write for all that `calls` names; calls `drained` when none may go on.
+    """Renews them, in one write for all that `calls` names; calls `drained` when none may go on, and `list_again` with
+    calls that Redis does not know to be live.
 
     Told: Tick, StreamOver.
     """
 
     def __init__(
-        self, store: SessionStore, calls: Callable[[], Collection[str]], drained: Callable[[], None]
+        self,
+        store: SessionStore,
+        calls: Callable[[], Collection[str]],
+        drained: Callable[[], None],
+        list_again: Callable[[Collection[str]], Awaitable[None]],
     ) -> None:
         super().__init__()
         self._store = store
         self._calls = calls
         self._drained = drained
+        self._list_again = list_again
         self._draining = False
 
     async def started(self) -> None:
+        self._store.when_back(lambda: self.tell(Tick("back")))
         self._later()
 
     async def receive(self, message: Any) -> None:
@@ -50,6 +60,8 @@ class LeaseActor(Actor):
             case Tick("renew"):
                 await self._renew()
                 self._later()
+            case Tick("back"):
+                await self._renew()
             case StreamOver(call, stream):
                 await self._give_back(call, stream)
             case Tick("drained"):
@@ -70,10 +82,12 @@ class LeaseActor(Actor):
         if not calls:
             return
         try:
-            left_s = await self._store.renew(calls)
+            renewed = await self._store.renew(calls)
         except SessionAway:
             count("leases_unrenewed")  # when Redis is back, slots that were lost meanwhile are taken again
             return
-        if left_s is not None and not self._draining:
+        if renewed.left_s is not None and not self._draining:
             self._draining = True
-            self.after(left_s, Tick("drained"))
+            self.after(renewed.left_s, Tick("drained"))
+        if renewed.unlisted:
+            await self._list_again(renewed.unlisted)

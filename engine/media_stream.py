@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterator
+from typing import NamedTuple, Protocol
 
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -50,6 +50,13 @@ class Left(msgspec.Struct, frozen=True):
     closed: bool = True
 
 
+class _Live(NamedTuple):
+    """A call's stream, and how Twilio names it."""
+
+    actor: Actor
+    sid: str
+
+
 class MediaStreams:
     """The streams of one replica. `make_stream` makes a StreamActor, not yet started.
 
@@ -69,9 +76,9 @@ class MediaStreams:
         self._store = store
         self._make_stream = make_stream
         self._left = left
-        self._streams: dict[str, Actor] = {}
+        self._streams: dict[str, _Live] = {}
         self._endings: set[asyncio.Task[None]] = set()
-        self._leases = LeaseActor(store, self._streams.keys, self._tell_drained)
+        self._leases = LeaseActor(store, self._streams.keys, self._tell_drained, self._list_again)
         self._unknown = 0
         self._seldom = Seldom(log)
 
@@ -93,7 +100,13 @@ class MediaStreams:
 
     def _tell_drained(self) -> None:
         for stream in self._streams.values():
-            stream.tell(Drained())
+            stream.actor.tell(Drained())
+
+    async def _list_again(self, calls: Collection[str]) -> None:
+        for call in calls:
+            if (stream := self._streams.get(call)) is not None:
+                await self._mark_live(call, stream.sid)
+                stream.actor.tell(Tick("listed"))
 
     async def serve(self, websocket: WebSocket) -> None:
         """The call: from Twilio's `connected` to its end."""
@@ -142,7 +155,7 @@ class MediaStreams:
         self, websocket: WebSocket, reader: StreamReader, start: Start, info: CallInfo
     ) -> None:
         stream = self._make_stream(info, start.stream, websocket)
-        self._streams[info.call] = stream
+        self._streams[info.call] = _Live(stream, start.stream)
         spawn(stream, f"stream {info.call}")  # before anything is waited for: it has a caller to greet
         why = "dropped"
         try:
@@ -169,7 +182,7 @@ class MediaStreams:
                     await stream.ended()
             await stream.kill()
         finally:
-            if self._streams.get(call) is stream:
+            if call in self._streams and self._streams[call].actor is stream:
                 del self._streams[call]
             self._leases.tell(StreamOver(call, stream_sid))
 

@@ -1,5 +1,6 @@
 """A call's record as its CallActor holds it: the history and counters, written to the session under its epoch."""
 
+import itertools
 import logging
 from collections.abc import Iterator
 from typing import Protocol
@@ -9,10 +10,12 @@ import msgspec
 from engine.clock import wall
 from engine.history import AnyItem, Item, Returned, Said
 from engine.messages import LedgerEntry, Playback, SpeechPlayed
-from engine.session import Stored, Written, item_field
+from engine.session import Order, Stored, Written, item_field
 from engine.telemetry import count
 
 log = logging.getLogger("engine.record")
+
+FIELDS_LIMIT = 1000  # of one write: Lua hands a command no more than about 8,000 words
 
 
 class Fenced(Exception):
@@ -25,8 +28,8 @@ class Store(Protocol):
     async def take(self, call: str, last_epoch: int) -> Stored:
         """Takes the next epoch and reads the session."""
 
-    async def write(self, call: str, epoch: int, fields: dict[str, bytes]) -> Written:
-        """Writes fields under an epoch."""
+    async def write(self, call: str, order: Order, fields: dict[str, bytes]) -> Written:
+        """Writes fields, unless others are gone that were written before."""
 
 
 class CallRecord:
@@ -39,6 +42,8 @@ class CallRecord:
         self.meta = stored.meta
         self.next = self._stored_next = stored.next
         self._broken_at = stored.broken_at
+        self._info, self._context = stored.info, stored.context
+        self._number = self._since = stored.writes
         self._items = dict(sorted(stored.items.items()))
         self._numbers = {id(item): number for number, item in self._items.items()}
         self._dirty: dict[str, bytes] = {}
@@ -130,17 +135,46 @@ class CallRecord:
     # --- the session
 
     async def save(self) -> None:
-        """Writes all changes. Raises `Fenced`. While Redis is away changes are kept for the next write."""
+        """Writes all changes. Raises `Fenced`. While Redis is away changes are kept for the next write; all that was
+        written before is written again if it is gone.
+        """
+        outcome = await self._write_changes()
+        if outcome is Written.LOST:
+            count("sessions_lost")
+            log.warning("session of %s was lost, and is written again", self.call)
+            self._forget_written()
+            outcome = await self._write_changes()
+        if outcome is Written.FENCED:
+            raise Fenced(f"{self.call}: epoch {self.epoch} is over")
+        self.protected = outcome is Written.OK
+        if not self.protected:
+            count("session_writes_unprotected")
+
+    async def _write_changes(self) -> Written:
         fields = dict(self._dirty)
         fields["meta"] = msgspec.json.encode(self.meta)
         if self.next != self._stored_next:  # else it stays as it is: the stream may have given the call up
             fields["next"] = self.next.encode()
-        outcome = await self._store.write(self.call, self.epoch, fields)
-        if outcome is Written.FENCED:
-            raise Fenced(f"{self.call}: epoch {self.epoch} is over")
-        self.protected = outcome is Written.OK
-        if self.protected:
-            self._stored_next = self.next
-            self._dirty = {name: value for name, value in self._dirty.items() if fields.get(name) != value}
-        else:
-            count("session_writes_unprotected")
+        for part in _parts(fields):
+            self._number += 1
+            outcome = await self._store.write(self.call, Order(self.epoch, self._number, self._since), part)
+            if outcome is not Written.OK:
+                return outcome
+            self._since = self._number
+        self._stored_next = fields.get("next", self._stored_next.encode()).decode()
+        self._dirty = {name: value for name, value in self._dirty.items() if fields.get(name) != value}
+        return Written.OK
+
+    def _forget_written(self) -> None:
+        """Nothing is taken for written."""
+        self._since, self._stored_next = 0, ""
+        self._dirty = {item_field(n): msgspec.json.encode(item) for n, item in self._items.items()}
+        for name, value in (("info", self._info), ("context", self._context)):
+            if value is not None:
+                self._dirty[name] = msgspec.json.encode(value)
+
+
+def _parts(fields: dict[str, bytes]) -> Iterator[dict[str, bytes]]:
+    left = iter(fields.items())
+    while part := dict(itertools.islice(left, FIELDS_LIMIT)):
+        yield part

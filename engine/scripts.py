@@ -7,16 +7,24 @@ TAKE = """
 local stored = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
 local epoch = math.max(stored, tonumber(ARGV[1])) + 1
 redis.call('HSET', KEYS[1], 'epoch', epoch)
+redis.call('HINCRBY', KEYS[1], 'writes', 1)
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return {epoch, redis.call('HGETALL', KEYS[1])}
 """
 
+# Of one epoch, a write that comes after a later one (Redis hung, and reads its connections in any order) changes
+# nothing, and neither does one that is sent again. One that builds on what is not there is not written, or the session
+# would be taken for whole.
 WRITE = """
-local stored = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
-if stored > tonumber(ARGV[1]) then return 0 end
-redis.call('HSET', KEYS[1], 'epoch', ARGV[1], unpack(ARGV, 3))
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-return 1
+local stored = redis.call('HMGET', KEYS[1], 'epoch', 'writes')
+local epoch, writes = tonumber(stored[1] or '0'), tonumber(stored[2] or '0')
+if epoch > tonumber(ARGV[1]) then return 'fenced' end
+if epoch < tonumber(ARGV[1]) then writes = 0 end
+if writes < tonumber(ARGV[3]) then return 'lost' end
+if writes >= tonumber(ARGV[2]) then return 'ok' end
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'writes', ARGV[2], unpack(ARGV, 5))
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+return 'ok'
 """
 
 _NOW = """
@@ -64,14 +72,19 @@ redis.call('EXPIRE', KEYS[2], ARGV[5])
 )
 
 # Not shortened: the call may have a newer token, whose stream is to come. Tells how long the calls may still go on, if
-# the app is being stopped.
+# the app is being stopped ('': it is not), and which of them Redis does not know to be live.
 RENEW = (
     _NOW
     + """
-for n = 3, #ARGV do redis.call('ZADD', KEYS[1], 'GT', now + ARGV[1], ARGV[n]) end
+local answer = {''}
+for n = 3, #ARGV do
+  redis.call('ZADD', KEYS[1], 'GT', now + ARGV[1], ARGV[n])
+  if redis.call('HEXISTS', 'call:' .. ARGV[n], 'where_stream') == 0 then table.insert(answer, ARGV[n]) end
+end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 local drained_at = redis.call('GET', KEYS[2])
-return drained_at and tostring(math.max(0, drained_at - now))
+if drained_at then answer[1] = tostring(math.max(0, drained_at - now)) end
+return answer
 """
 )
 

@@ -1,9 +1,12 @@
 """A call in Redis: one hash, `call:{sid}`, written by the CallActor that holds the highest epoch.
 
 A write names its epoch; a script refuses it when a newer one has been taken. A write has a deadline: past it the call
-goes on unprotected, and what was not written goes with the next write. Values are JSON.
+goes on unprotected, and what was not written goes with the next write. While Redis is known to be away nobody waits for
+it (`engine/reach.py`). Writes are counted: one that finds fewer than were answered tells that Redis has lost some (it
+was started without its data, or in its place one that lagged), and all is written again. Values are JSON.
 
     epoch          the highest epoch taken
+    writes         how many writes there were, takes too
     info           CallInfo
     context        CallerContext, put there while it rings
     meta           Meta: stream, counters, timestamps, usage
@@ -27,9 +30,9 @@ there, the app is not stopped: its caller may be about to be put through.
 import asyncio
 import logging
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import redis.asyncio as redis_async
@@ -40,10 +43,12 @@ from engine import scripts
 from engine.clock import outside
 from engine.history import AnyItem
 from engine.messages import CallerContext, CallInfo, Usage
+from engine.reach import Reach
 
 log = logging.getLogger("engine.session")
 
 READ_LIMIT_S = 2.0
+LOOK_S = 0.25
 LEASE_S = 10.0  # a killed replica's calls are taken up elsewhere in about a second, or never
 MAX_CONNECTIONS = 1000  # with 100 as by default, a crowd fails that waits for a slow Redis
 ASKING_S = 5  # Twilio asks at once; with its retries, no later
@@ -58,6 +63,15 @@ class Written(Enum):
     OK = "ok"
     FENCED = "fenced"
     AWAY = "away"
+    LOST = "lost"  # not written: what was written before is gone, so all of it is to be written
+
+
+class Order(NamedTuple):
+    """Where a write stands among those of its call."""
+
+    epoch: int
+    number: int  # one more than that of the call's last write, whatever became of that
+    since: int  # the last one that Redis said it had; 0: this one holds everything
 
 
 class Meta(msgspec.Struct, omit_defaults=True):
@@ -100,6 +114,15 @@ class Whereabouts(msgspec.Struct, frozen=True):
     host_pid: int = 0
 
 
+class Renewed(NamedTuple):
+    """What a renewal of slots tells: how many seconds calls may still go on, if the app is being stopped; and those of
+    them that Redis does not know to be live, because it was away, or has lost it.
+    """
+
+    left_s: float | None
+    unlisted: list[str]
+
+
 class Stored(msgspec.Struct):
     """A session as it was read; without its history (`items`) when it was only glanced at."""
 
@@ -110,6 +133,7 @@ class Stored(msgspec.Struct):
     items: dict[int, AnyItem]
     next: str
     broken_at: float
+    writes: int = 0
 
 
 class _Script:
@@ -139,13 +163,21 @@ class SessionStore:
     """All calls' sessions, over one Redis connection pool. Its own errors: `SessionAway` on reads and takes."""
 
     def __init__(
-        self, url: str, ttl_s: int, write_ms: int, token_ttl_s: int, *, lease_s: float = LEASE_S
+        self,
+        url: str,
+        ttl_s: int,
+        write_ms: int,
+        token_ttl_s: int,
+        *,
+        lease_s: float = LEASE_S,
+        read_s: float = READ_LIMIT_S,
+        look_s: float = LOOK_S,
     ) -> None:
         # Each command here has a deadline; the client's own would be a task for each write on the socket.
         self._redis = redis_async.Redis.from_url(
             url,
             socket_timeout=None,
-            socket_connect_timeout=2.0,
+            socket_connect_timeout=read_s,
             health_check_interval=15,
             max_connections=MAX_CONNECTIONS,
         )
@@ -164,37 +196,55 @@ class SessionStore:
         self._hung_up = _Script(self._redis, scripts.HUNG_UP)
         self._ttl_s = ttl_s
         self._write_s = write_ms / 1000
+        self._read_s = read_s
         self._token_ttl_s = token_ttl_s
         self.lease_s = lease_s
+        self._reach = Reach(
+            "redis", self._look, _AWAY, in_time_s=self._write_s, silent_s=read_s, pause_s=look_s
+        )
+        self.when_back = self._reach.when_back
 
     async def close(self) -> None:
         """Closes the connections."""
+        await self._reach.close()
         await self._redis.aclose()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether Redis has not answered for so long that nobody waits for it."""
+        return self._reach.silent
 
     async def ping(self) -> None:
         """Raises `SessionAway` when Redis doesn't answer."""
-        await self._answer(self._redis.ping())
+        await self._answer(self._redis.ping)
+
+    async def _look(self) -> None:
+        async with asyncio.timeout(self._read_s):
+            await outside(self._redis.ping())
 
     # --- the conversation
 
     async def take(self, call: str, last_epoch: int) -> Stored:
         """Takes the next epoch of a call and reads its session."""
-        epoch, flat = await self._answer(self._take(keys=[_key(call)], args=[last_epoch, self._ttl_s]))
+        epoch, flat = await self._answer(self._take, keys=[_key(call)], args=[last_epoch, self._ttl_s])
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
         return _stored(int(epoch), fields)
 
-    async def write(self, call: str, epoch: int, fields: dict[str, bytes]) -> Written:
-        """Writes fields under an epoch, within the write deadline."""
-        args: list[bytes | str | int] = [epoch, self._ttl_s]
+    async def write(self, call: str, order: Order, fields: dict[str, bytes]) -> Written:
+        """Writes fields, within the write deadline; while Redis is known to be away, fails at once."""
+        if self._reach.away:
+            return Written.AWAY
+        args: list[bytes | str | int] = [*order, self._ttl_s]
         for name, value in fields.items():
             args += [name, value]
         try:
             async with asyncio.timeout(self._write_s):
-                ok = await outside(self._write(keys=[_key(call)], args=args))
-        except (TimeoutError, RedisError, OSError) as error:
+                outcome = await outside(self._write(keys=[_key(call)], args=args))
+        except _AWAY as error:
             log.warning("session of %s not written: %s", call, type(error).__name__)
+            self._reach.missed(type(error).__name__)
             return Written.AWAY
-        return Written.OK if ok else Written.FENCED
+        return Written(outcome.decode())
 
     # --- the webhooks
 
@@ -206,9 +256,8 @@ class SessionStore:
         token = secrets.token_urlsafe(24)
         args: list[str | bytes | int] = [info.call, token, self._ttl_s, self._token_ttl_s]
         args += [msgspec.json.encode(info), capacity]
-        refused = await self._answer(
-            self._ring(keys=[SLOTS, _key(info.call), DRAINING, _gone(info.call)], args=args)
-        )
+        keys = [SLOTS, _key(info.call), DRAINING, _gone(info.call)]
+        refused = await self._answer(self._ring, keys=keys, args=args)
         if refused is not None:
             raise NoSlot(refused.decode())
         return token
@@ -219,18 +268,18 @@ class SessionStore:
 
     async def redeem(self, token: str) -> str | None:
         """The call that a token was made for, once."""
-        call = await self._answer(self._redis.getdel(f"token:{token}"))
+        call = await self._answer(self._redis.getdel, f"token:{token}")
         return call.decode() if call else None
 
     async def read(self, call: str) -> Stored | None:
         """The session as it stands, or None."""
-        fields = await self._answer(self._redis.hgetall(_key(call)))
+        fields = await self._answer(self._redis.hgetall, _key(call))
         return _stored(int(fields.get(b"epoch", 0)), fields) if fields else None
 
     async def glance(self, call: str) -> Stored | None:
         """The session but for its history, which webhooks don't need, and which may be what nobody can read."""
         names = [b"epoch", b"info", b"context", b"meta", b"next", b"broken_at"]
-        values = await self._answer(self._redis.hmget(_key(call), names))
+        values = await self._answer(self._redis.hmget, _key(call), names)
         fields = {name: value for name, value in zip(names, values, strict=True) if value is not None}
         return _stored(int(fields.get(b"epoch", 0)), fields) if fields else None
 
@@ -240,7 +289,7 @@ class SessionStore:
         `before` is how often it had when that stream was asked for: told again, it is not counted again.
         """
         args: list[bytes | int] = [msgspec.json.encode(at), before, self._ttl_s]
-        return int(await self._answer(self._broke(keys=[_key(call)], args=args)))
+        return int(await self._answer(self._broke, keys=[_key(call)], args=args))
 
     async def new_token(self, call: str) -> str:
         """A one-time token for the call's next stream; its slot waits for that, whatever the capacity is. An older
@@ -249,7 +298,7 @@ class SessionStore:
         """
         token = secrets.token_urlsafe(24)
         args: list[str | int] = [call, token, self._ttl_s, self._token_ttl_s]
-        await self._answer(self._token(keys=[SLOTS, _key(call)], args=args))
+        await self._answer(self._token, keys=[SLOTS, _key(call)], args=args)
         return token
 
     async def gave_up(self, call: str, told: bool) -> None:
@@ -261,7 +310,7 @@ class SessionStore:
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(_key(call), name, value)
             pipe.expire(_key(call), self._ttl_s)
-            await self._answer(pipe.execute())
+            await self._answer(pipe.execute)
 
     # --- which calls are live, and their slots
 
@@ -269,71 +318,75 @@ class SessionStore:
         """This call is live in this stream: its slot is leased, to be renewed."""
         args: list[str | bytes | float] = [where.call, where.stream, msgspec.json.encode(where)]
         args += [self.lease_s, self._ttl_s]
-        await self._answer(self._live(keys=[SLOTS, _key(where.call)], args=args))
+        await self._answer(self._live, keys=[SLOTS, _key(where.call)], args=args)
 
     async def moved(self, where: Whereabouts) -> None:
         """This live call's CallActor runs elsewhere, or nowhere."""
         args: list[str | bytes] = [where.stream, msgspec.json.encode(where)]
-        await self._answer(self._moved(keys=[_key(where.call)], args=args))
+        await self._answer(self._moved, keys=[_key(where.call)], args=args)
 
-    async def renew(self, calls: Collection[str]) -> float | None:
-        """These calls' slots are leased anew, and taken again where they were lost: a running call is not refused.
-
-        Returns how many seconds they may still go on, if the app is being stopped.
-        """
+    async def renew(self, calls: Collection[str]) -> Renewed:
+        """These calls' slots are leased anew, and taken again where they were lost: a running call is not refused."""
         args: list[str | float] = [self.lease_s, self._ttl_s, *calls]
-        left_s = await self._answer(self._renew(keys=[SLOTS, DRAINING], args=args))
-        return None if left_s is None else float(left_s)
+        left_s, *unlisted = await self._answer(self._renew, keys=[SLOTS, DRAINING], args=args)
+        return Renewed(float(left_s) if left_s else None, [call.decode() for call in unlisted])
 
     async def over(self, call: str, stream: str) -> None:
         """This stream of the call is over. The slot is free, unless the call has gone on in a newer stream or waits
         for one.
         """
         args: list[str | int] = [stream, call, ASKING_S]
-        await self._answer(self._over(keys=[SLOTS, _key(call), ASKING], args=args))
+        await self._answer(self._over, keys=[SLOTS, _key(call), ASKING], args=args)
 
     async def asked(self, call: str) -> None:
         """Twilio has been told what comes after the call's stream, or has no question."""
-        await self._answer(self._asked(keys=[ASKING, _key(call)], args=[call]))
+        await self._answer(self._asked, keys=[ASKING, _key(call)], args=[call])
 
     async def unasked(self, call: str, stream: str) -> bool:
         """Whether the call has gone nowhere since this stream: Twilio has not asked, and there is no newer one."""
         names = ["info", "where_stream", "asked"]
-        info, newest, asked = await self._answer(self._redis.hmget(_key(call), names))
+        info, newest, asked = await self._answer(self._redis.hmget, _key(call), names)
         return info is not None and asked is None and newest in (None, stream.encode())
 
     async def not_coming(self, call: str, token: str) -> None:
         """No stream will come of this token: the slot that waits for it is free."""
         args: list[str | float] = [call, token, self.lease_s]
-        await self._answer(self._not_coming(keys=[SLOTS, _key(call)], args=args))
+        await self._answer(self._not_coming, keys=[SLOTS, _key(call)], args=args)
 
     async def hung_up(self, call: str) -> None:
         """Twilio tells that the call has ended: no stream will come of it, and if it has still to ring, it takes no
         slot.
         """
         args: list[str | float] = [call, "", self.lease_s, self._token_ttl_s]
-        await self._answer(self._hung_up(keys=[SLOTS, _key(call), _gone(call)], args=args))
+        await self._answer(self._hung_up, keys=[SLOTS, _key(call), _gone(call)], args=args)
 
     async def slots(self) -> list[str]:
         """The calls that have a slot, of all replicas."""
-        return [call.decode() for call in await self._answer(self._taken(keys=[SLOTS]))]
+        return [call.decode() for call in await self._answer(self._taken, keys=[SLOTS])]
 
     async def whereabouts(self) -> list[Whereabouts]:
         """Where each live call runs; one that still rings runs nowhere."""
         async with self._redis.pipeline(transaction=False) as pipe:
             for call in await self.slots():
                 pipe.hget(_key(call), "where")
-            found = await self._answer(pipe.execute())
+            found = await self._answer(pipe.execute)
         return [msgspec.json.decode(where, type=Whereabouts) for where in found if where]
 
-    async def _answer(self, command: Any) -> Any:
+    async def _answer(self, ask: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> Any:
+        """Redis's answer, within the read deadline; while Redis is silent, fails at once."""
+        if self._reach.silent:
+            raise SessionAway("Redis is away: check REDIS_URL")
         try:
-            async with asyncio.timeout(READ_LIMIT_S):
-                return await outside(command)
-        except (TimeoutError, RedisError, OSError) as error:
+            async with asyncio.timeout(self._read_s):
+                return await outside(ask(*args, **named))
+        except _AWAY as error:
+            self._reach.missed(type(error).__name__)
             raise SessionAway(
                 f"Redis did not answer ({type(error).__name__}: {error}): check REDIS_URL"
             ) from error
+
+
+_AWAY = (TimeoutError, RedisError, OSError)
 
 
 class SessionAway(Exception):
@@ -387,4 +440,5 @@ def _decoded(epoch: int, fields: dict[bytes, bytes]) -> Stored:
         items,
         fields.get(b"next", b"").decode(),
         msgspec.json.decode(fields.get(b"broken_at", b"0"), type=float),
+        int(fields.get(b"writes", 0)),
     )

@@ -228,6 +228,24 @@ class Settings(BaseSettings):
     session_write_ms: int = Field(
         100, ge=5, description="Longest wait for a session write, in ms; then the call goes on unprotected"
     )
+    redis_timeout_s: float = Field(
+        2.0,
+        gt=0,
+        le=10,  # Twilio waits 15 s for a webhook, which may ask twice
+        description="Longest wait for Redis where nobody speaks meanwhile (webhooks, slots), in seconds; after as long without an answer they no longer wait",
+    )
+    redis_look_s: float = Field(
+        0.25,
+        gt=0,
+        le=10,
+        description="While Redis is away, how often each process asks whether it is back, in seconds: calls are unprotected until then",
+    )
+    outage_s: float = Field(
+        120.0,
+        ge=1,
+        le=3600,
+        description="Longest outage of Redis or Postgres after which calls that ended meanwhile are written whole, in seconds; their processes wait so long",
+    )
     token_ttl_s: int = Field(60, ge=5, description="How long a stream's one-time token lives, in seconds")
 
     # --- the conversation

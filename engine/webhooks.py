@@ -159,12 +159,17 @@ class Webhooks:
                 await self._store.asked(call)
             except SessionAway as error:
                 log.error("can't tell what comes next: %s", error)
-                return _xml(self._fall_back(DOWN))
+                return _xml(self._fall_back(CUT_SHORT))
             return answer
 
     async def _next(self, request: Request, call: str, status: str) -> Response:
         stored = await self._store.glance(call)
-        if stored is None or stored.next == "hangup" or status == "completed":
+        if status == "completed":
+            return _xml(twiml.hang_up())
+        if stored is None:  # Redis has lost it; the caller is still there
+            count("sessions_missed")
+            return _xml(self._fall_back(CUT_SHORT))
+        if stored.next == "hangup":
             return _xml(twiml.hang_up())
         if stored.next == "transfer":
             return _xml(twiml.dial(self._settings.transfer_number))

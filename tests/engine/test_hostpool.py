@@ -47,15 +47,20 @@ class Process:
         self.calls: list[Call] = []
         self.ends: list[str] = []
         self.warm_now = False
+        self.written = asyncio.Event()  # what its calls' log held
+        self.written.set()
         self._hangs, self._cold, self._warms_in_s = hangs, cold, warms_in_s
         self._host = CallHost(self._open)
 
     async def _open(self) -> CallRuntime:
-        return CallRuntime(self._make_call, self._close)
+        return CallRuntime(self._make_call, self._close, self._settle)
 
     def _make_call(self, start: Start, ref: Callable[[str], Ref]) -> Actor:
         self.calls.append(Call(ref("stream")))
         return self.calls[-1]
+
+    async def _settle(self) -> None:
+        await self.written.wait()
 
     async def _close(self) -> None:
         assert all(call.over for call in self.calls)
@@ -86,6 +91,13 @@ class Process:
             raise HostLost("no gauges")
         return gauges("host")
 
+    async def settle(self, limit_s: float) -> None:
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._host.settle()
+        except TimeoutError:
+            raise HostLost("not all is written") from None
+
     async def close(self) -> None:
         if self._hangs:
             await asyncio.Event().wait()
@@ -108,7 +120,7 @@ class Replica:
         warms_in_s: float = 0.0,
     ) -> None:
         self.processes: list[Process] = []
-        self.pool = HostPool(self._start, calls_per_host, spares)
+        self.pool = HostPool(self._start, calls_per_host, spares, outage_s=1.0)
         self.most_at_once = 0
         self._hang, self._cold, self._warms_in_s = hang, cold, warms_in_s
         spawn(self.pool, "hosts")
@@ -238,6 +250,25 @@ def test_a_host_that_gets_a_call_again_in_time_is_kept() -> None:
         assert again.pid in replica.pool.pids
         [host] = [process for process in replica.processes if id(process) == again.pid]
         assert host.ends == []
+
+    played(story)
+
+
+def test_a_host_that_is_given_back_ends_when_its_log_is_written_or_has_waited_long_enough() -> None:
+    async def story(replica: Replica) -> None:
+        await replica.peak(3)
+        for process in replica.processes:
+            for call in process.calls:
+                call.stop()
+            process.written.clear()  # Postgres is away
+        await asyncio.sleep(EMPTY_LIMIT_S + 0.5)
+        patient, hopeless = [one for one in replica.processes if id(one) not in replica.pool.pids]
+        assert (patient.ends, hopeless.ends) == ([], [])
+        patient.written.set()
+        await asyncio.sleep(0.1)
+        assert (patient.ends, hopeless.ends) == (["closed", "killed"], [])
+        await asyncio.sleep(1)
+        assert hopeless.ends == ["closed", "killed"]
 
     played(story)
 

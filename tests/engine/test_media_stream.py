@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ from engine.clock import now, run_virtual
 from engine.leases import LeaseActor, StreamOver
 from engine.media_stream import QUIET_LIMIT_S, UNKNOWN_LIMIT, Left, MediaStreams, _relay
 from engine.messages import CallerAudio, CallerGone, DtmfPressed, MarkEchoed, Tick
-from engine.session import SessionAway
+from engine.session import Renewed, SessionAway
 from engine.settings import Settings
 from engine.twilio.stream import StreamReader
 
@@ -185,7 +185,11 @@ class OpenDoor:
 
 
 def media_streams(
-    door: OpenDoor, stream: Stream | None, left: Callable[[Left], None] | None = None, **settings: Any
+    door: OpenDoor,
+    stream: Stream | None,
+    left: Callable[[Left], None] | None = None,
+    store: SlowStore | None = None,
+    **settings: Any,
 ) -> MediaStreams:
     """The streams of a replica; without `stream`, none may begin."""
 
@@ -194,7 +198,7 @@ def media_streams(
         return stream
 
     chosen = Settings(_env_file=None, **settings)  # type: ignore[call-arg]
-    return MediaStreams(chosen, door, SlowStore(), make_stream, left or [].append)  # type: ignore[arg-type]
+    return MediaStreams(chosen, door, store or SlowStore(), make_stream, left or [].append)  # type: ignore[arg-type]
 
 
 def test_no_frame_is_lost_while_the_call_is_being_listed_and_then_its_stream_is_told() -> None:
@@ -295,17 +299,33 @@ class CountingStore(SlowStore):
         self.away = False
         self.drained_at = 0.0
 
-    async def renew(self, calls: list[str]) -> float | None:
-        self.renewed.append((now(), calls))
+    def when_back(self, call: Callable[[], None]) -> None:
+        self.is_back = call
+
+    async def renew(self, calls: list[str]) -> Renewed:
+        self.renewed.append((now(), list(calls)))
         if self.away:
             raise SessionAway("Redis is away")
-        return max(0.0, self.drained_at - now()) if self.drained_at else None
+        return Renewed(max(0.0, self.drained_at - now()) if self.drained_at else None, [])
+
+
+async def _nobody(_: Collection[str]) -> None:
+    """No call is listed again."""
+
+
+def leases_of(
+    store: CountingStore,
+    calls: Callable[[], Collection[str]],
+    drained: Callable[[], None] = lambda: None,
+    list_again: Callable[[Collection[str]], Awaitable[None]] = _nobody,
+) -> LeaseActor:
+    return LeaseActor(store, calls, drained, list_again)  # type: ignore[arg-type]
 
 
 def test_slots_of_all_calls_are_renewed_in_one_write_also_when_one_was_lost() -> None:
     async def story() -> list[tuple[float, list[str]]]:
         store, calls = CountingStore(), ["CA1", "CA2"]
-        leases = spawn(LeaseActor(store, lambda: calls, lambda: None), "leases")  # type: ignore[arg-type]
+        leases = spawn(leases_of(store, lambda: calls), "leases")
         await asyncio.sleep(9.0)
         store.away = True
         await asyncio.sleep(3.0)
@@ -322,6 +342,53 @@ def test_slots_of_all_calls_are_renewed_in_one_write_also_when_one_was_lost() ->
     assert all(at <= 10.0 * n / 3 + 0.1 for n, (at, _) in enumerate(renewed, 1))
 
 
+def test_slots_are_renewed_as_soon_as_redis_is_back_before_others_get_them() -> None:
+    async def story() -> list[float]:
+        store = CountingStore()
+        leases = spawn(leases_of(store, lambda: ["CA1"]), "leases")
+        await asyncio.sleep(4.0)
+        store.is_back()
+        await asyncio.sleep(0.1)
+        await leases.kill()
+        return [at for at, _ in store.renewed]
+
+    assert run_virtual(story()) == pytest.approx([10 / 3, 4.0], abs=0.05)
+
+
+def test_a_running_call_that_redis_does_not_know_is_listed_again_and_its_stream_tells_where_it_runs() -> None:
+    class Forgetful(CountingStore):
+        def __init__(self) -> None:
+            super().__init__()
+            self.listed: list[str] = []
+
+        async def renew(self, calls: list[str]) -> Renewed:
+            return Renewed(None, [call for call in calls if not self.listed])
+
+        async def live(self, where: Any) -> None:
+            await asyncio.sleep(0.01)
+            if now() < 1.0:
+                raise SessionAway("Redis is away")
+            self.listed.append(where.stream)
+
+    async def story() -> None:
+        socket, stream, store = Queued(), Stream(), Forgetful()
+        streams = media_streams(OpenDoor(), stream, store=store)
+        streams.start()
+        serving = asyncio.create_task(streams.serve(socket))  # type: ignore[arg-type]
+        socket.says({"event": "connected", "protocol": "Call", "version": "1.0.0"})
+        socket.says(START | {"start": START["start"] | {"customParameters": {"token": "t"}}})  # type: ignore[operator]
+        for chunk in range(1, 601):
+            socket.says(media(chunk))
+            await asyncio.sleep(0.02)
+        assert store.listed == [SID]
+        assert stream.told == [Tick("listed"), Tick("listed")]
+        socket.says({"event": "stop", "streamSid": SID, "stop": {"accountSid": "AC1", "callSid": "CA1"}})
+        await serving
+        await streams.close()
+
+    run_virtual(story())
+
+
 def test_a_slot_that_is_given_back_while_slots_are_renewed_stays_free() -> None:
     class Slots(CountingStore):
         """A Redis that needs a while for a renewal, and runs what comes by another connection meanwhile."""
@@ -330,17 +397,18 @@ def test_a_slot_that_is_given_back_while_slots_are_renewed_stays_free() -> None:
             super().__init__()
             self.taken = {"CA1", "CA2"}
 
-        async def renew(self, calls: list[str]) -> None:
+        async def renew(self, calls: list[str]) -> Renewed:
             calls = list(calls)
             await asyncio.sleep(0.1)
             self.taken.update(calls)
+            return Renewed(None, [])
 
         async def over(self, call: str, stream: str) -> None:
             self.taken.discard(call)
 
     async def story() -> set[str]:
         store, calls = Slots(), ["CA1", "CA2"]
-        leases = spawn(LeaseActor(store, lambda: calls, lambda: None), "leases")  # type: ignore[arg-type]
+        leases = spawn(leases_of(store, lambda: calls), "leases")
         await asyncio.sleep(10.0 / 3 + 0.05)  # in the middle of the first renewal
         calls.remove("CA1")
         leases.tell(StreamOver("CA1", "MZ1"))
@@ -354,7 +422,7 @@ def test_a_slot_that_is_given_back_while_slots_are_renewed_stays_free() -> None:
 def test_streams_are_told_when_the_apps_drain_is_over_and_so_are_those_that_begin_later() -> None:
     async def story() -> list[float]:
         store, told = CountingStore(), list[float]()
-        leases = spawn(LeaseActor(store, lambda: ["CA1"], lambda: told.append(now())), "leases")  # type: ignore[arg-type]
+        leases = spawn(leases_of(store, lambda: ["CA1"], lambda: told.append(now())), "leases")
         await asyncio.sleep(9.0)
         store.drained_at = now() + 20.0
         await asyncio.sleep(27.0)

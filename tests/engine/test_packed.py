@@ -56,7 +56,7 @@ class Replica:
 
     async def _open(self) -> CallRuntime:
         await asyncio.sleep(OPENS_IN_S)
-        return CallRuntime(self._make, self._close)
+        return CallRuntime(self._make, self._close, self._close)
 
     def _make(self, start: Start, ref: Callable[[str], Ref]) -> Call:
         self.made.append(Call(ref("stream"), start.last_epoch + 1, self._ends_in_s))

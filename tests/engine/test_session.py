@@ -17,6 +17,7 @@ from engine.session import (
     LEASE_S,
     Meta,
     NoSlot,
+    Order,
     SessionAway,
     SessionStore,
     SessionUnreadable,
@@ -32,8 +33,10 @@ TTL_S = 600
 
 
 @asynccontextmanager
-async def store_at(url: str, write_ms: int = 2000, lease_s: float = LEASE_S) -> AsyncIterator[SessionStore]:
-    store = SessionStore(url, TTL_S, write_ms, token_ttl_s=60, lease_s=lease_s)
+async def store_at(
+    url: str, write_ms: int = 2000, lease_s: float = LEASE_S, read_s: float = 2.0
+) -> AsyncIterator[SessionStore]:
+    store = SessionStore(url, TTL_S, write_ms, token_ttl_s=60, lease_s=lease_s, read_s=read_s, look_s=0.05)
     try:
         yield store
     finally:
@@ -69,13 +72,16 @@ async def test_takers_at_the_same_time_get_epochs_of_their_own(store: SessionSto
 
 async def test_who_was_overtaken_can_write_nothing(store: SessionStore) -> None:
     old = (await store.take(CALL, 0)).epoch
-    assert await store.write(CALL, old, {"next": b"hangup"}) is Written.OK
+    assert await store.write(CALL, Order(old, 2, 1), {"next": b"hangup"}) is Written.OK
     new = (await store.take(CALL, 0)).epoch
-    assert await store.write(CALL, old, {"next": b"transfer", "item:000001": b"x"}) is Written.FENCED
+    assert (
+        await store.write(CALL, Order(old, 3, 2), {"next": b"transfer", "item:000001": b"x"})
+        is Written.FENCED
+    )
     stored = await store.read(CALL)
     assert stored is not None
     assert (stored.next, stored.items, stored.epoch) == ("hangup", {}, new)
-    assert await store.write(CALL, new, {"next": b"transfer"}) is Written.OK
+    assert await store.write(CALL, Order(new, 4, 3), {"next": b"transfer"}) is Written.OK
 
 
 async def test_a_write_brings_its_epoch_where_the_session_was_lost(
@@ -83,7 +89,7 @@ async def test_a_write_brings_its_epoch_where_the_session_was_lost(
 ) -> None:
     await store.take(CALL, 4)
     await raw.flushdb()
-    assert await store.write(CALL, 5, {"next": b""}) is Written.OK
+    assert await store.write(CALL, Order(5, 2, 0), {"next": b""}) is Written.OK
     assert (await store.take(CALL, 0)).epoch == 6
 
 
@@ -104,7 +110,7 @@ async def test_a_session_is_read_as_it_was_written(store: SessionStore) -> None:
     epoch = (await store.take(CALL, 0)).epoch
     fields = {item_field(n): msgspec.json.encode(item) for n, item in enumerate(items, 1)}
     fields |= {"meta": msgspec.json.encode(meta), "next": b"hangup"}
-    assert await store.write(CALL, epoch, fields) is Written.OK
+    assert await store.write(CALL, Order(epoch, 2, 1), fields) is Written.OK
     stored = await store.take(CALL, epoch)
     assert (stored.info, stored.context, stored.meta, stored.next) == (INFO, CONTEXT, meta, "hangup")
     assert list(stored.items.values()) == items
@@ -206,7 +212,7 @@ async def test_every_key_has_an_end(store: SessionStore, raw: redis_async.Redis)
         if call == "CA2":
             await store.take(call, 0)
         elif call == "CA3":
-            await store.write(call, 1, {"next": b""})
+            await store.write(call, Order(1, 1, 0), {"next": b""})
         elif call == "CA4":
             await store.broke(call, 1.0, 0)
             await store.gave_up(call, True)
@@ -225,7 +231,7 @@ async def test_a_write_gives_the_session_its_whole_time_again(
 ) -> None:
     epoch = (await store.take(CALL, 0)).epoch
     await raw.expire(f"call:{CALL}", 5)
-    await store.write(CALL, epoch, {"next": b""})
+    await store.write(CALL, Order(epoch, 2, 1), {"next": b""})
     assert await raw.ttl(f"call:{CALL}") > 500
 
 
@@ -353,11 +359,11 @@ async def test_no_slot_is_given_while_the_app_drains_but_running_calls_go_on(
 async def test_a_renewal_tells_how_long_calls_may_go_on_while_the_app_drains(
     store: SessionStore, raw: redis_async.Redis
 ) -> None:
-    assert await store.renew([CALL]) is None
+    assert (await store.renew([CALL])).left_s is None
     await raw.set("trunkline:draining", time.time() + 50, ex=60)
-    assert await store.renew([CALL]) == pytest.approx(50, abs=5)
+    assert (await store.renew([CALL])).left_s == pytest.approx(50, abs=5)
     await raw.set("trunkline:draining", time.time() - 50, ex=60)
-    assert await store.renew([CALL]) == 0.0
+    assert (await store.renew([CALL])).left_s == 0.0
 
 
 # ---------------------------------------------------------------- slots of calls that go on in a new stream
@@ -463,7 +469,7 @@ class Proxy:
         self._port = port
         self.open = asyncio.Event()
         self.open.set()
-        self.port = 0
+        self.delay_s = 0.0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._port)
@@ -481,6 +487,7 @@ class Proxy:
         while data := await reader.read(65536):
             if slow:
                 await self.open.wait()
+                await asyncio.sleep(self.delay_s)
             writer.write(data)
             await writer.drain()
         writer.close()
@@ -503,7 +510,7 @@ async def test_a_write_that_redis_does_not_answer_is_over_at_its_deadline(redis_
         epoch = (await store.take(CALL, 0)).epoch
         proxy.open.clear()
         began = time.monotonic()
-        assert await store.write(CALL, epoch, {"next": b"hangup"}) is Written.AWAY
+        assert await store.write(CALL, Order(epoch, 2, 1), {"next": b"hangup"}) is Written.AWAY
         assert time.monotonic() - began < 1.5
 
 
@@ -513,7 +520,10 @@ async def test_an_answer_that_came_too_late_is_not_taken_for_the_next_one(redis_
             epoch = (await store.take(CALL, 0)).epoch
             token = await store.new_token(CALL)
             proxy.open.clear()
-            assert await store.write(CALL, epoch, {"next": b"late"}) is Written.AWAY
+            assert (
+                await store.write(CALL, Order(epoch, 2 * epoch, 2 * epoch - 1), {"next": b"late"})
+                is Written.AWAY
+            )
             proxy.open.set()
             assert await store.redeem(token) == CALL, f"round {round_}"
             assert (await store.take(CALL, 0)).epoch == epoch + 1
@@ -529,11 +539,173 @@ async def test_what_was_not_written_goes_with_the_next_write(redis_url: str) -> 
         proxy.open.set()
         record.add(Said(1, 0, "For when?"))
         async with asyncio.timeout(20):
-            while not record.protected:  # a connection may still have to be made
+            while not record.protected:  # until a look finds Redis
+                await asyncio.sleep(0.01)
                 await record.save()
         stored = await store.read(CALL)
         assert stored is not None
         assert list(stored.items.values()) == record.items
+
+
+async def test_while_redis_hangs_one_write_waits_for_it_and_the_others_fail_at_once(redis_url: str) -> None:
+    async with slow_redis(redis_url) as (proxy, url), store_at(url, write_ms=300) as store:
+        epoch = (await store.take(CALL, 0)).epoch
+        proxy.open.clear()
+        assert await store.write(CALL, Order(epoch, 2, 1), {"next": b"hangup"}) is Written.AWAY
+        began = time.monotonic()
+        for number in range(3, 13):
+            assert await store.write(CALL, Order(epoch, number, 1), {"next": b"hangup"}) is Written.AWAY
+        assert time.monotonic() - began < 0.3, "they waited, too"
+
+
+async def test_that_redis_is_back_is_found_out_with_nobody_writing(redis_url: str) -> None:
+    async with slow_redis(redis_url) as (proxy, url), store_at(url, write_ms=100) as store:
+        epoch = (await store.take(CALL, 0)).epoch
+        back = asyncio.Event()
+        store.when_back(back.set)
+        proxy.open.clear()
+        assert await store.write(CALL, Order(epoch, 2, 1), {"next": b"hangup"}) is Written.AWAY
+        await asyncio.sleep(0.3)
+        assert not back.is_set()
+        proxy.open.set()
+        await asyncio.wait_for(back.wait(), 20)
+        assert await store.write(CALL, Order(epoch, 3, 1), {"next": b"hangup"}) is Written.OK
+
+
+async def test_a_webhook_does_not_wait_for_a_redis_that_has_been_silent_for_as_long(redis_url: str) -> None:
+    async with slow_redis(redis_url) as (proxy, url), store_at(url, read_s=1.0) as store:
+        await store.ping()
+        proxy.open.clear()
+        with pytest.raises(SessionAway):
+            await store.ring(INFO, 10)
+        while not store.is_silent:  # noqa: ASYNC110 - time passes, nothing happens
+            await asyncio.sleep(0.05)
+        began = time.monotonic()
+        for _ in range(10):
+            with pytest.raises(SessionAway, match="REDIS_URL"):
+                await store.ring(INFO, 10)
+        assert time.monotonic() - began < 1.0, "they waited, too"
+
+
+async def test_a_redis_that_is_slower_than_writes_may_wait_still_answers_webhooks(redis_url: str) -> None:
+    async with slow_redis(redis_url) as (proxy, url), store_at(url, write_ms=50, read_s=5.0) as store:
+        epoch = (await store.take(CALL, 0)).epoch
+        proxy.open.clear()
+        proxy.delay_s = 0.2
+        assert await store.write(CALL, Order(epoch, 2, 1), {"next": b"hangup"}) is Written.AWAY
+        proxy.open.set()
+        for _ in range(3):
+            await store.ring(INFO, 10)
+        assert await store.write(CALL, Order(epoch, 3, 1), {"next": b"hangup"}) is Written.AWAY
+
+
+# ---------------------------------------------------------------- Redis has lost what was written
+
+
+async def a_record_of(store: SessionStore, turns: int) -> CallRecord:
+    record = CallRecord(store, CALL, await store.take(CALL, 0))
+    for turn in range(1, turns + 1):
+        record.add(TurnBegan(turn, Cause.SPEECH, f"{turn}", 0.0))
+        await record.save()
+    return record
+
+
+async def test_a_write_that_builds_on_what_is_gone_changes_nothing(
+    store: SessionStore, raw: redis_async.Redis
+) -> None:
+    epoch = (await store.take(CALL, 0)).epoch
+    assert await store.write(CALL, Order(epoch, 2, 1), {"item:000001": b"x"}) is Written.OK
+    await raw.flushdb()
+    assert await store.write(CALL, Order(epoch, 3, 2), {"item:000002": b"y"}) is Written.LOST
+    assert await raw.exists(f"call:{CALL}") == 0
+
+
+async def test_a_record_that_redis_has_lost_is_written_whole(
+    store: SessionStore, raw: redis_async.Redis
+) -> None:
+    await store.ring(INFO, 10)
+    await store.keep_context(CALL, CONTEXT)
+    record = await a_record_of(store, 3)
+    record.next = "hangup"
+    await record.save()
+    await raw.flushdb()
+    record.add(TurnBegan(4, Cause.SPEECH, "4", 0.0))
+    await record.save()
+    assert record.protected
+    stored = await store.read(CALL)
+    assert stored is not None
+    assert list(stored.items.values()) == record.items
+    assert (stored.info, stored.context, stored.next, stored.epoch) == (INFO, CONTEXT, "hangup", 1)
+
+
+async def test_a_record_of_which_redis_has_lost_the_last_second_is_written_whole(
+    store: SessionStore, raw: redis_async.Redis
+) -> None:
+    record = await a_record_of(store, 2)
+    old = await raw.dump(f"call:{CALL}")
+    for turn in (3, 4):
+        record.add(TurnBegan(turn, Cause.SPEECH, f"{turn}", 0.0))
+        await record.save()
+    await raw.restore(f"call:{CALL}", 600_000, old, replace=True)  # a replica that lagged took over
+    record.add(TurnBegan(5, Cause.SPEECH, "5", 0.0))
+    await record.save()
+    stored = await store.read(CALL)
+    assert stored is not None
+    assert [item.turn for item in stored.items.values()] == [1, 2, 3, 4, 5]
+
+
+async def test_a_long_record_is_written_whole_too(store: SessionStore, raw: redis_async.Redis) -> None:
+    record = CallRecord(store, CALL, await store.take(CALL, 0))
+    for turn in range(1, 5001):
+        record.add(TurnBegan(turn, Cause.SPEECH, f"{turn}", 0.0))
+    await record.save()
+    assert record.protected
+    await raw.flushdb()
+    await record.save()
+    stored = await store.read(CALL)
+    assert stored is not None
+    assert len(stored.items) == 5000
+
+
+async def test_a_write_that_comes_after_a_later_one_changes_nothing(store: SessionStore) -> None:
+    epoch = (await store.take(CALL, 0)).epoch
+    assert await store.write(CALL, Order(epoch, 3, 1), {"next": b"hangup"}) is Written.OK
+    assert await store.write(CALL, Order(epoch, 2, 1), {"next": b""}) is Written.OK  # it waited in a socket
+    stored = await store.read(CALL)
+    assert stored is not None
+    assert stored.next == "hangup"
+
+
+async def test_a_successor_writes_although_who_came_before_wrote_more_often(
+    store: SessionStore, raw: redis_async.Redis
+) -> None:
+    """The successor's epoch is lost, and with it the fence; the older one writes, then the successor."""
+    older = await a_record_of(store, 2)
+    newer = CallRecord(store, CALL, await store.take(CALL, 0))
+    await raw.flushdb()
+    for turn in range(3, 9):
+        older.add(TurnBegan(turn, Cause.SPEECH, "old", 0.0))
+        await older.save()
+    newer.add(TurnBegan(3, Cause.SPEECH, "new", 0.0))
+    await newer.save()
+    stored = await store.read(CALL)
+    assert stored is not None
+    assert (stored.epoch, stored.items[3]) == (2, newer.items[2])
+    with pytest.raises(Fenced):
+        await older.save()
+
+
+async def test_calls_that_redis_does_not_know_to_be_live_are_told(
+    store: SessionStore, raw: redis_async.Redis
+) -> None:
+    for call in (CALL, "CA2"):
+        await store.live(where(call, "MZ1"))
+    assert (await store.renew([CALL, "CA2"])).unlisted == []
+    await raw.delete(f"call:{CALL}")
+    assert (await store.renew([CALL, "CA2"])).unlisted == [CALL]
+
+
+# ---------------------------------------------------------------- connections and scripts
 
 
 async def test_a_redis_that_has_lost_its_scripts_and_connections_is_written_at_once(
@@ -541,9 +713,9 @@ async def test_a_redis_that_has_lost_its_scripts_and_connections_is_written_at_o
 ) -> None:
     epoch = (await store.take(CALL, 0)).epoch
     await raw.script_flush()
-    assert await store.write(CALL, epoch, {"next": b"hangup"}) is Written.OK
+    assert await store.write(CALL, Order(epoch, 2, 1), {"next": b"hangup"}) is Written.OK
     await raw.client_kill_filter(_type="normal", skipme=True)
-    assert await store.write(CALL, epoch, {"next": b"transfer"}) is Written.OK
+    assert await store.write(CALL, Order(epoch, 3, 2), {"next": b"transfer"}) is Written.OK
     assert (await store.take(CALL, 0)).next == "transfer"
 
 
@@ -551,7 +723,7 @@ async def test_a_connection_that_is_lost_before_the_answer_costs_no_write(redis_
     async with slow_redis(redis_url) as (proxy, url), store_at(url) as store:
         epoch = (await store.take(CALL, 0)).epoch
         proxy.open.clear()
-        writing = asyncio.create_task(store.write(CALL, epoch, {"next": b"hangup"}))
+        writing = asyncio.create_task(store.write(CALL, Order(epoch, 2, 1), {"next": b"hangup"}))
         async with redis_async.Redis.from_url(redis_url) as raw, asyncio.timeout(30):
             while await raw.hget(f"call:{CALL}", "next") != b"hangup":
                 pass
@@ -568,10 +740,9 @@ async def test_a_crowd_that_rings_at_once_waits_for_redis_and_no_one_is_told_tha
 
 
 async def test_reading_and_taking_say_that_redis_is_away(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
+    redis_url: str,
 ) -> None:
-    monkeypatch.setattr("engine.session.READ_LIMIT_S", 0.05)
-    async with slow_redis(redis_url) as (proxy, url), store_at(url) as store:
+    async with slow_redis(redis_url) as (proxy, url), store_at(url, read_s=0.05) as store:
         proxy.open.clear()
         for command in (store.take(CALL, 0), store.read(CALL), store.redeem("x"), store.ping()):
             with pytest.raises(SessionAway, match="REDIS_URL"):
@@ -580,6 +751,6 @@ async def test_reading_and_taking_say_that_redis_is_away(
 
 async def test_with_nobody_at_the_address_nothing_hangs(unused_tcp_port: int) -> None:
     async with store_at(f"redis://127.0.0.1:{unused_tcp_port}/0", write_ms=100) as store:
-        assert await store.write(CALL, 1, {"next": b""}) is Written.AWAY
+        assert await store.write(CALL, Order(1, 2, 1), {"next": b""}) is Written.AWAY
         with pytest.raises(SessionAway, match="REDIS_URL"):
             await store.take(CALL, 0)

@@ -17,7 +17,7 @@ from engine.callrows import FinalizeCall, LogEvent, Outcome
 from engine.clock import run_virtual
 from engine.door import PREFIX, Door
 from engine.messages import CallerContext, CallInfo
-from engine.session import ASKING, Meta, SessionAway, SessionStore, Whereabouts, Written
+from engine.session import ASKING, Meta, Order, SessionAway, SessionStore, Whereabouts, Written
 from engine.webhooks import CONTEXTS_AT_ONCE, RESUMES, Webhooks, caller_of
 from tests.virtual.rig import Log, new_settings
 
@@ -91,9 +91,10 @@ class Line:
 
     async def runs(self, stream: str) -> None:
         """A CallActor writes that the call runs in this stream."""
-        epoch = (await self.store.take(CALL, 0)).epoch
+        taken = await self.store.take(CALL, 0)
         meta = msgspec.json.encode(Meta(stream=stream))
-        assert await self.store.write(CALL, epoch, {"meta": meta}) is Written.OK
+        order = Order(taken.epoch, taken.writes + 1, taken.writes)
+        assert await self.store.write(CALL, order, {"meta": meta}) is Written.OK
 
     def outcomes(self) -> list[Outcome]:
         return [entry.outcome for entry in self.log.of(FinalizeCall)]
@@ -203,6 +204,21 @@ async def test_a_session_that_can_not_be_read_is_told_and_put_through(redis_url:
         assert spoken(say)
         assert dial[0] == "Dial"
         assert await taking.answer("status", status="completed") == ""
+
+
+async def test_a_caller_whose_session_redis_has_lost_is_told_and_put_through(redis_url: str) -> None:
+    async with line(redis_url, fallback_number=FALLBACK) as taking:
+        say, dial = verbs(await taking.answer("stream-ended"))
+        assert "can't go on" in spoken(say)
+        assert dial == ("Dial", FALLBACK)
+        assert verbs(await taking.answer("stream-ended", status="completed")) == [("Hangup", None)]
+
+
+async def test_a_caller_whose_stream_ends_while_redis_is_away_is_told_and_put_through(redis_url: str) -> None:
+    async with line("redis://127.0.0.1:1/0", fallback_number=FALLBACK) as taking:
+        say, dial = verbs(await taking.answer("stream-ended"))
+        assert "can't go on" in spoken(say)
+        assert dial == ("Dial", FALLBACK)
 
 
 async def test_a_call_is_taken_though_its_context_can_not_be_kept(

@@ -39,7 +39,7 @@ from engine.messages import (
 from engine.packed import PackedCalls
 from engine.record import Store
 from engine.routes import Route, Routes
-from engine.session import SessionStore, Stored, Written
+from engine.session import Order, SessionStore, Stored, Written
 from engine.settings import Settings
 from engine.tools import ToolSpec
 from engine.vendors.deepgram import (
@@ -383,8 +383,8 @@ class AwayStore:
     async def take(self, call: str, last_epoch: int) -> Stored:
         return await self._store.take(call, last_epoch)
 
-    async def write(self, call: str, epoch: int, fields: dict[str, bytes]) -> Written:
-        return Written.AWAY if self.away else await self._store.write(call, epoch, fields)
+    async def write(self, call: str, order: Order, fields: dict[str, bytes]) -> Written:
+        return Written.AWAY if self.away else await self._store.write(call, order, fields)
 
 
 @dataclass
@@ -530,14 +530,14 @@ class Rig:
         """The same for all streams of the call."""
 
         async def open_runtime() -> CallRuntime:
-            return CallRuntime(self._make_call, self._nothing_to_close)
+            return CallRuntime(self._make_call, self._nothing, self._nothing)
 
         if self.calls is None:
             self.calls = PackedCalls(open_runtime, "here")
             spawn(self.calls, "calls")
         return self.calls
 
-    async def _nothing_to_close(self) -> None: ...
+    async def _nothing(self) -> None: ...
 
     def _make_call(self, start: Start, ref: Callable[[str], Ref]) -> Actor:
         def port(call: Ref) -> Ref:

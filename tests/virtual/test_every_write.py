@@ -12,7 +12,7 @@ import redis
 from engine import phrases
 from engine.history import Said
 from engine.messages import Playback
-from engine.session import Written
+from engine.session import Order, Written
 from tests.virtual.rig import CALL, AwayStore, Rig, Tools
 from tests.virtual.test_conversation import outcome, play
 from tests.virtual.test_resume import PATIENT, words
@@ -38,12 +38,12 @@ class DeadlyStore(AwayStore):
         self._deadly = deadly
         self._made = made
 
-    async def write(self, call: str, epoch: int, fields: dict[str, bytes]) -> Written:
+    async def write(self, call: str, order: Order, fields: dict[str, bytes]) -> Written:
         self.writes += not self._over.is_set()
         if self.writes != self._deadly:
-            return await super().write(call, epoch, fields)
+            return await super().write(call, order, fields)
         if self._made:
-            await super().write(call, epoch, fields)
+            await super().write(call, order, fields)
         self.reached.set()
         await asyncio.Event().wait()
         raise AssertionError("this actor is dead")

@@ -11,7 +11,7 @@ from engine.clock import wall
 from engine.history import Said
 from engine.messages import DtmfPressed, Speak, Start
 from engine.record import Store
-from engine.session import Stored, Written
+from engine.session import Order, Stored, Written
 from tests.virtual.rig import CALL, GREETING, Rig
 from tests.virtual.test_conversation import LONG, play
 from tests.virtual.test_resume import PATIENT, SLOW, STORY, words
@@ -68,8 +68,8 @@ def test_a_goodbye_that_came_with_other_tools_and_was_not_refused_yet_is_told_to
         async def take(self, call: str, last_epoch: int) -> Stored:
             return await self._store.take(call, last_epoch)
 
-        async def write(self, call: str, epoch: int, fields: dict[str, bytes]) -> Written:
-            written = await self._store.write(call, epoch, fields)
+        async def write(self, call: str, order: Order, fields: dict[str, bytes]) -> Written:
+            written = await self._store.write(call, order, fields)
             if any(b"end_call" in value for value in fields.values()):
                 raise RuntimeError("died")
             return written

@@ -3,10 +3,11 @@
 import asyncio
 
 import pytest
+import redis.asyncio as redis_async
 
 from actors.call import CallActor
-from engine.callrows import LogEvent
-from engine.clock import now, outside
+from engine.callrows import FinalizeCall, LogEvent
+from engine.clock import now, outside, wall
 from engine.history import Said
 from engine.messages import Playback
 from tests.virtual.rig import CALL, GREETING, Rig, Tools, new_settings
@@ -266,21 +267,78 @@ def test_while_redis_is_away_the_call_goes_on_and_is_written_whole_afterwards(re
     play(story, redis_url, LONG, SLOTS, OFFER)
 
 
-@pytest.mark.parametrize("away_s", [0.3, 60.0])
-def test_a_call_that_ends_while_redis_is_away_is_written_when_it_is_back_or_ends_unwritten(
-    redis_url: str, away_s: float
+def test_what_was_said_while_redis_was_away_is_written_as_soon_as_it_is_back(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        rig.store.away = True
+        await rig.mouth.say("Tell me a story")
+        await rig.hears("The end.")
+        await rig.quiet()
+        await asyncio.sleep(0.5)
+        rig.store.away = False
+        await asyncio.sleep(1.1)  # and nothing happens on the call
+        items = (await rig.sessions.read(CALL)).items.values()
+        assert " ".join(item.text for item in items if isinstance(item, Said) and item.text in STORY) == STORY
+
+    play(story, redis_url, LONG)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+@pytest.mark.parametrize("away_s", [0.3, 30.0, 100.0])
+def test_a_call_that_ends_while_redis_is_away_is_over_soon_and_is_written_when_it_is_back(
+    redis_url: str, away_s: float, packed: bool
 ) -> None:
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")
         rig.store.away = True
         asyncio.get_running_loop().call_later(away_s, setattr, rig.store, "away", False)
+        ended_s, ended_at = now(), wall()
         await rig.hang_up()
-        assert outcome(rig) == "caller_hung_up"
-        stored = (await rig.sessions.read(CALL)).meta.outcome
-        assert stored == ("caller_hung_up" if away_s < 1 else "")
-        assert now() < 30
+        assert now() - ended_s < 5, "the others wait for Redis, too"
+        [end] = rig.log.of(FinalizeCall)
+        assert (end.outcome, end.ended_at) == ("caller_hung_up", pytest.approx(ended_at, abs=0.5))
+        await asyncio.sleep(away_s + 1.1)
+        meta = (await rig.sessions.read(CALL)).meta
+        assert (meta.outcome, meta.ended_at) == ("caller_hung_up", end.ended_at)
+        assert rig.actors[-1].over
+        assert len(rig.log.of(FinalizeCall)) == 1
 
-    play(story, redis_url)
+    play(story, redis_url, packed=packed)
+
+
+def test_a_call_that_ended_in_an_outage_without_end_is_not_waited_for_for_ever(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        rig.store.away = True
+        await rig.hang_up()
+        await asyncio.sleep(55)
+        assert not rig.actors[-1].over
+        await asyncio.sleep(10)
+        assert rig.actors[-1].over
+
+    play(story, redis_url, settings=new_settings(outage_s=60))
+
+
+def test_a_session_that_redis_has_lost_is_written_whole_again(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("Tell me a story")
+        await rig.hears("The end.")
+        await rig.quiet()
+        before = await rig.sessions.read(CALL)
+        async with redis_async.Redis.from_url(redis_url) as raw:
+            await outside(raw.flushall())
+        await rig.mouth.say("What times are free on Friday")
+        await rig.hears("Let me look.")
+        after = await rig.sessions.read(CALL)
+        assert list(after.items.values())[: len(before.items)] == list(before.items.values())
+        assert after.info is not None
+        assert after.context is not None
+        assert after.epoch == before.epoch
+        await rig.crash()
+        await rig.hears("On Friday we have nine")
+
+    play(story, redis_url, LONG, SLOTS, OFFER)
 
 
 def test_while_redis_is_away_nothing_is_changed_and_nothing_promised(redis_url: str) -> None:

@@ -18,6 +18,7 @@ from engine.vendors.ways import Listening
 
 KEEP_ALIVE_S = 4.0  # Deepgram closes a socket that is silent for 10 s (Audio Keep Alive)
 LOOK_S = 1.0  # how often a socket is looked after, when nothing is due sooner
+CONFIRM_S = 0.05  # for what has come while our own loop was held up to be read
 LOUD_LEAST = audio.bytes_of(200)  # of what may be speech, before an answer is due: a click is not speech
 
 Socket = ListenSocket | FluxSocket
@@ -137,6 +138,10 @@ class ListenLine:
             if self._sending_s is not None and now() - self._sending_s >= patience_s:
                 raise Stalled(f"Deepgram took nothing for {patience_s:g} s")
             if self._unanswered_s is not None and now() - self._unanswered_s >= patience_s:
+                since_s = self._unanswered_s
+                await asyncio.sleep(CONFIRM_S)
+                if self._unanswered_s != since_s:
+                    continue
                 raise Stalled(f"Deepgram told nothing for {patience_s:g} s though the caller speaks")
             if self._sending_s is None and now() - max(self._sent_s, kept_s) >= KEEP_ALIVE_S:
                 await socket.keep_alive()

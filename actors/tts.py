@@ -43,6 +43,7 @@ FLUSHES = 20  # by socket ...
 FLUSH_WINDOW_S = 60.0  # ... in this time (Deepgram, Streaming TTS: Flush)
 AHEAD_S = 0.5  # before the caller would hear a gap, for the next socket to speak
 LOOK_S = 1.0  # how often a better way is looked for
+CONFIRM_S = 0.05  # for audio to be read that has come
 PATIENCE_MOST = 6.0  # times what is usual, for a voice that is slow and not lost
 AT_ONCE_S = (
     0.02  # before the first new try: calls that lost the vendor together do not come back in one instant
@@ -106,6 +107,7 @@ class TtsActor(Actor):
         self._answered_s = 0.0
         self._dry_s = 0.0  # when all that was passed on will have been played, if nothing holds it up
         self._late: asyncio.TimerHandle | None = None
+        self._suspected_s: float | None = None  # when it is certain that the vendor is late
         self._attempt = 0
         self._paces: dict[str, float] = {}  # bytes a character, by voice
 
@@ -186,6 +188,7 @@ class TtsActor(Actor):
 
     def _event(self, line: _Line, event: AudioCame | FlushDone | ClearDone | Warned) -> None:
         self._answered_s = now()
+        self._suspected_s = None
         if not line.useful and not isinstance(event, Warned):
             line.useful = True
             self._attempt = 0
@@ -233,10 +236,16 @@ class TtsActor(Actor):
     # --- a vendor that is late
 
     def _watch(self) -> None:
-        """Has a timer for the moment at which the vendor is late. It is let ring too early: audio comes often."""
+        """Has a timer for the moment at which the vendor is late. It is let ring too early: audio comes often.
+
+        And once more: when our own loop was held up, what has come meanwhile has yet to be read.
+        """
         line, late_s = self._line, self._late_s()
         if line is None or not line.open or late_s is None:
+            self._suspected_s = None
             return
+        if now() >= late_s:
+            late_s = self._suspected_s = self._suspected_s or now() + CONFIRM_S
         if now() < late_s:
             if self._late is not None and self._late.when() > late_s:
                 self.cancel(self._late)

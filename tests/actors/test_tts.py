@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -516,6 +517,17 @@ async def test_an_error_message_is_the_end_of_that_socket(monkeypatch: pytest.Mo
         await hand.says(b"one", "Flushed", socket=1)
         await agent.whole(1, 0)
         assert agent.audio_of(1, 0) == b"one"
+
+
+async def test_a_vendor_is_not_late_when_our_own_loop_was_held_up() -> None:
+    async with by_hand(tts_first_audio_s=0.2) as (hand, agent):
+        agent.speak(1, 0, "One.")
+        await hand.asked("Speak", "Flush")
+        await hand.says(b"one", "Flushed")
+        time.sleep(0.4)  # noqa: ASYNC251 - it has come, and nobody could read it
+        await agent.whole(1, 0)
+        assert agent.audio_of(1, 0) == b"one"
+        assert len(hand.sockets) == 1
 
 
 async def test_a_clear_that_is_never_answered_does_not_mute_the_agent(

@@ -18,19 +18,25 @@ def cut_after(told: int) -> SentenceAudio:
 
 
 def test_the_same_voice_says_all_again_and_what_was_passed_on_is_dropped() -> None:
-    sentence = cut_after(1000)
+    sentence = cut_after(960)
     assert sentence.ask("anna", PACE) == TEXT
     assert sentence.hear(b"a" * 600) == b""
-    assert sentence.hear(b"a" * 400 + b"b" * 300) == b"b" * 300
+    assert sentence.hear(b"a" * 360 + b"b" * 300) == b"b" * 300
     assert sentence.hear(b"c") == b"c"
 
 
 def test_a_sentence_that_is_cut_twice_goes_on_where_it_was_cut_last() -> None:
+    sentence = cut_after(960)
+    sentence.ask("anna", PACE)
+    sentence.hear(b"a" * 960 + b"b" * 480)
+    sentence.ask("anna", PACE)
+    assert sentence.hear(b"x" * 1440 + b"c") == b"c"
+
+
+def test_a_frame_that_was_cut_is_passed_on_whole() -> None:
     sentence = cut_after(1000)
     sentence.ask("anna", PACE)
-    sentence.hear(b"a" * 1000 + b"b" * 500)
-    sentence.ask("anna", PACE)
-    assert sentence.hear(b"x" * 1500 + b"c") == b"c"
+    assert sentence.hear(b"a" * 960 + b"b" * 160) == b"b" * 160
 
 
 def test_another_voice_begins_with_the_word_that_was_cut() -> None:

@@ -1,8 +1,8 @@
 """One sentence on its way through synthesis, and how it goes on when a voice is lost in its middle. Sans-I/O.
 
 The same voice is asked for the whole sentence again, and as many whole frames as were had already are dropped: the
-words and their timing are the same. Another voice is asked for the rest of the text only, from the beginning of the word
-that was under way, found in proportion: by how long this voice took for earlier sentences.
+words and their timing are the same. Another voice is asked for the rest of the text only, from the beginning of the
+word that was under way, found in proportion: by how long this voice took for earlier sentences.
 """
 
 import re

@@ -45,6 +45,11 @@ class App:
         """Whether it is reached as by Twilio."""
         return self.url.startswith("https://")
 
+    @property
+    def account(self) -> str:
+        """Whose calls they are; Twilio always says."""
+        return self.settings.twilio_account_sid or "AC" + "0" * 32
+
     def sign(self, url: str, fields: dict[str, str]) -> dict[str, str]:
         """The headers with which Twilio would ask."""
         token = self.settings.twilio_auth_token
@@ -130,7 +135,7 @@ def _fields(app: App) -> dict[str, str]:
     """Those that the app reads, and a few more that are signed with them."""
     return {
         "CallSid": new_probe(),
-        "AccountSid": app.settings.twilio_account_sid or "AC" + "0" * 32,
+        "AccountSid": app.account,
         "From": "anonymous",
         "To": "",
         "CallStatus": "ringing",
@@ -211,10 +216,10 @@ async def _streams(app: App, call: tuple[str, Streamed]) -> Finding:
         return wrong(STREAM, f"{streamed.url} can't be opened: {_why(error)}", todo)
     async with socket:
         try:
-            await _begin(socket, sid, app.settings.twilio_account_sid, streamed.token)
+            await _begin(socket, sid, app.account, streamed.token)
             async for text in socket:
                 if json.loads(text).get("event") == "media":
-                    await _end(socket, sid, app.settings.twilio_account_sid)
+                    await _end(socket, sid, app.account)
                     return ok(STREAM, f"opened, and the agent spoke after {time.monotonic() - began:.1f} s")
         except ConnectionClosed as closed:
             return _closed(closed.rcvd.code if closed.rcvd else 1006)

@@ -18,7 +18,7 @@ _SECRETS = (
     "llm_fallback_key",
 )
 _URLS = ("database_url", "redis_url")
-_LOCAL = "local"  # what stand-ins take for a key is none
+_SHORTEST_KEY = 8  # what is shorter is no key of a vendor's, and may be part of any word
 # OpenAI says of a wrong key how it begins and ends.
 _LIKE_A_KEY = re.compile(r"\bsk-[\w*.-]+")
 
@@ -86,14 +86,17 @@ async def within(limit_s: float, part: str, todo: str, check: Awaitable[Finding]
 
 
 class Secrets:
-    """The keys and passwords of these settings, which nobody gets to read."""
+    """The keys and passwords of these settings, which nobody gets to read.
+
+    A password is hidden where it stands in an address: it may be a word like any other, and to hide that would tell it.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        values = {getattr(settings, name) for name in _SECRETS}
-        for name in _URLS:
-            password = _password(getattr(settings, name))
-            values |= {password, unquote(password)}
-        self._values = sorted(values - {"", _LOCAL}, key=len, reverse=True)
+        keys = {getattr(settings, name) for name in _SECRETS}
+        passwords = {_password(getattr(settings, name)) for name in _URLS} - {""}
+        passwords |= {unquote(password) for password in passwords}
+        found = {key for key in keys if len(key) >= _SHORTEST_KEY} | {f":{word}@" for word in passwords}
+        self._values = sorted(found, key=len, reverse=True)
 
     def hidden(self, finding: Finding) -> Finding:
         """The finding without them."""
@@ -101,7 +104,7 @@ class Secrets:
 
     def _hide(self, text: str) -> str:
         for value in self._values:
-            text = text.replace(value, "...")
+            text = text.replace(value, ":...@" if value.endswith("@") else "...")
         return _LIKE_A_KEY.sub("...", text)
 
 

@@ -24,8 +24,7 @@ _NO_ANSWER = (openai.APIConnectionError, httpx2.HTTPError, aiohttp.ClientError, 
 async def check_model(settings: Settings, limit_s: float) -> list[Finding]:
     """Who thinks for calls, and who while that one can't."""
     if plan_for(settings).receptionist:
-        what = "OPENAI_API_KEY is empty, so the local receptionist answers, by rules; make serve starts it"
-        return [ok(MODEL, what)]
+        return [ok(MODEL, "no OPENAI_API_KEY: the local receptionist answers, by rules")]
     away = "Check the network, and OPENAI_BASE_URL."
     first, second = await asyncio.gather(
         within(limit_s, MODEL, away, _thinks(MODEL, settings, "OPENAI", "LLM_MODEL")),

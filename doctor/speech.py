@@ -28,7 +28,7 @@ _WORD = "Hello."
 async def check_speech(settings: Settings, limit_s: float) -> list[Finding]:
     """Who hears and speaks for calls."""
     if plan_for(settings).speech:
-        return [_local(LOCAL_SPEECH, "DEEPGRAM_API_KEY is empty, so speech is made on this machine")]
+        return [_local(LOCAL_SPEECH, "no DEEPGRAM_API_KEY: speech is made on this machine")]
     away, sdk = "Check the network, and DEEPGRAM_BASE_URL.", client(settings)
     key = await within(limit_s, KEY, away, _key(sdk, settings))
     if key.is_wrong:
@@ -87,7 +87,7 @@ def _local(part: str, why: str) -> Finding:
             f"{why}, but {' and '.join(missing)} is not installed",
             "Install trunkline[local-speech], or set a Deepgram key or another fallback.",
         )
-    return ok(part, f"{why}; make serve starts it")
+    return ok(part, f"{why}, by make serve")
 
 
 async def _key(sdk: AsyncDeepgramClient, settings: Settings) -> Finding:

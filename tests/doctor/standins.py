@@ -187,8 +187,11 @@ class StandInApp:
             self.over.set()
 
     async def _talk(self, socket: WebSocket) -> None:
+        reader = stream.StreamReader()
         while True:
-            message = json.loads(await socket.receive_text())
+            text = await socket.receive_text()
+            reader.receive(text)  # raises what the app's own reader does not like
+            message = json.loads(text)
             self.said.append(message)
             if message["event"] == "stop":
                 await socket.close()

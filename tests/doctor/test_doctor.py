@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from doctor.__main__ import address
 from doctor.examination import examine, look_at
-from doctor.findings import Finding, Verdict
+from doctor.findings import Finding, Secrets, Verdict
 from doctor.report import print_findings, print_for_twilio
 from engine.probe import is_probe
 from engine.settings import Settings
@@ -456,6 +456,26 @@ async def test_an_app_that_is_not_reached_is_one_line(well: Bench) -> None:
 async def test_a_proxy_that_passes_only_webhooks_is_no_fault(well: Bench) -> None:
     well.app.health = 404
     assert bad(await looked(well)) == {}
+
+
+async def test_an_app_without_twilios_account_is_looked_at_all_the_same(well: Bench) -> None:
+    well.app.checks = False
+    well.change(twilio_account_sid="", twilio_auth_token="")
+    found = await looked(well)
+    assert bad(found) == {}
+    assert {one.part for one in found if one.verdict is Verdict.UNTRIED} == {"forged webhook"}
+
+
+def test_secrets_are_hidden_and_words_that_happen_to_be_passwords_are_not() -> None:
+    given = untouched(
+        deepgram_api_key="k", openai_api_key="a-long-key-0123", database_url="postgresql://a:postgres@db/crm"
+    )
+    line = Finding(
+        "ready", Verdict.OK, "redis, postgres, a-long-key-0123", "See postgresql://a:postgres@db/crm."
+    )
+    assert Secrets(given).hidden(line) == Finding(
+        "ready", Verdict.OK, "redis, postgres, ...", "See postgresql://a:...@db/crm."
+    )
 
 
 # ---------------------------------------------------------------- with nothing configured, and the command

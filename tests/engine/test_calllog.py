@@ -22,6 +22,7 @@ from engine.calllog import CallLog, finish_dead_calls
 from engine.callrows import Leg, Outcome, Speaker, metadata
 from engine.clock import outside, run_virtual
 from engine.messages import CallInfo, Usage
+from engine.probe import new_probe
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC).timestamp()
 PATIENCE = 30.0
@@ -142,6 +143,17 @@ async def test_a_call_is_written_from_its_opening_to_its_end(pg: AsyncEngine, lo
     ]
     [metric] = await rows(pg, "SELECT turn, name, value_ms FROM call_metric")
     assert metric == {"turn": 1, "name": "first_token", "value_ms": 312.5}
+
+
+async def test_a_call_that_the_doctor_made_is_in_no_table(pg: AsyncEngine, log: CallLog) -> None:
+    probe = new_probe()
+    log.open_call(info(probe))
+    log.log_call_event(probe, "status", {"status": "completed"}, NOON)
+    log.finalize_call_log(probe, Outcome.ABANDONED, NOON + 1)
+    log.open_call(info())
+    assert await log.flush(PATIENCE)
+    assert (await the_call(pg))["call"] == "CA1"
+    assert await rows(pg, "SELECT * FROM call_event") == []
 
 
 async def test_rows_are_written_unasked_and_in_batches(pg: AsyncEngine) -> None:

@@ -15,6 +15,7 @@ import redis.asyncio as redis_async
 from twilio.request_validator import RequestValidator
 
 from engine.door import TRIED_AGAIN
+from engine.probe import PROBE
 from engine.session import SessionStore, Stored, Whereabouts
 from launcher.app import RunningApp
 from local.chat import Exchange
@@ -232,6 +233,11 @@ class Bench:
     async def exists(self, key: str) -> bool:
         """Whether Redis has this key."""
         return bool(await self._redis.exists(key))
+
+    async def probed(self) -> list[str]:
+        """The calls that the doctor has made."""
+        keys = [key.decode() async for key in self._redis.scan_iter(f"call:{PROBE}*")]
+        return [key.removeprefix("call:") for key in keys]
 
     async def kept_for_ever(self) -> list[str]:
         """The keys that Redis will never forget by itself."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from starlette.types import Receive, Scope, Send
 
 from engine.settings import load_settings
 from launcher.app import MODEST, RunningApp, running_app
@@ -23,15 +24,15 @@ from tests.whole.bench import ACCOUNT, AUTH_TOKEN, USUAL, Bench, MakesCall, Talk
 
 @pytest.fixture(scope="session")
 def listeners() -> Iterator[list[socket.socket]]:
-    """Sockets of speech, the model and NHTSA: bound before the app starts, so that nobody else takes the ports."""
+    """Sockets of speech, the model, NHTSA and Twilio: bound before the app starts, so that nobody takes the ports."""
     with contextlib.ExitStack() as held:
-        yield [held.enter_context(bound()) for _ in range(3)]
+        yield [held.enter_context(bound()) for _ in range(4)]
 
 
 @pytest.fixture(scope="session")
 def app(listeners: list[socket.socket], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
     """The app. Its logs stay in pytest's temporary directory."""
-    speech, model, cars = (one.getsockname()[1] for one in listeners)
+    speech, model, cars, twilio = (one.getsockname()[1] for one in listeners)
     [own] = free_ports(1)
     settings = load_settings(
         **USUAL,
@@ -39,6 +40,7 @@ def app(listeners: list[socket.socket], tmp_path_factory: pytest.TempPathFactory
         deepgram_base_url=f"http://127.0.0.1:{speech}",
         openai_base_url=f"http://127.0.0.1:{model}/v1",
         nhtsa_base_url=f"http://127.0.0.1:{cars}/api/vehicles",
+        twilio_base_url=f"http://127.0.0.1:{twilio}",
         # Two, although one starts sooner: a call's webhook, stream and stream's end then meet different replicas.
         ingress_replicas=2,
         tape_dir=str(tmp_path_factory.mktemp("tapes")),
@@ -51,10 +53,15 @@ def app(listeners: list[socket.socket], tmp_path_factory: pytest.TempPathFactory
 async def whole_bench(app: RunningApp, listeners: list[socket.socket]) -> AsyncIterator[Bench]:
     """The app with its vendors listening."""
     bench = Bench(app, Speech(), ModelServer(), CarServer())
+
+    async def rest(scope: Scope, receive: Receive, send: Send) -> None:
+        await bench.twilio.rest.app(scope, receive, send)  # of the Twilio that the test has
+
     async with (
         serving_on(listeners[0], bench.speech.app),
         serving_on(listeners[1], bench.model.app),
         serving_on(listeners[2], bench.cars.app),
+        serving_on(listeners[3], rest),
     ):
         await bench.open()
         yield bench

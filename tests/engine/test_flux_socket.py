@@ -170,6 +170,13 @@ def test_a_turn_is_ended_by_force_and_nothing_needs_keeping_alive() -> None:
     opened(story)
 
 
+def test_an_end_is_missing_only_after_fluxs_own_time_out() -> None:
+    async def story(sdk: Sdk, socket: FluxSocket) -> None:
+        assert socket.stale_s == 3.0 + 2.0
+
+    opened(story, flux_eot_timeout_ms=3000, stt_stale_s=2.0)
+
+
 # ---------------------------------------------------------------- words
 
 

@@ -250,13 +250,17 @@ class Mouth:
         await self._speak(text, word_s)
         if self._eager_s is not None:
             await asyncio.sleep(self._eager_s)
-            self._tell(EndLikely(text, 0.0, 0.0))
+            self.expect_end(text)
         await asyncio.sleep(self._final_s - (self._eager_s or 0.0))
         self.end(text)
 
     async def may_end(self, text: str, word_s: float = 0.25) -> None:
         """Speaks a word at a time, and is expected to have ended (Flux)."""
         await self._speak(text, word_s)
+        self.expect_end(text)
+
+    def expect_end(self, text: str) -> None:
+        """The turn is expected to have ended."""
         self._tell(EndLikely(text, 0.0, 0.0))
 
     def go_on(self) -> None:

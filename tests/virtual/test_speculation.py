@@ -19,7 +19,7 @@ from engine.record import Store
 from engine.session import Stored, Written
 from engine.tape import read_tape
 from tests.virtual.replays import again
-from tests.virtual.rig import CALL, GREETING, Mouth, Rig, Tools, new_settings
+from tests.virtual.rig import CALL, GREETING, Mouth, Rig, Tools, _ListenSocket, new_settings
 from tests.virtual.test_conversation import BYE, LONG, OFFER, SLOTS, outcome, play
 from tests.virtual.test_resume import PATIENT, words
 from tests.virtual.test_tape import TapedRig
@@ -206,10 +206,12 @@ def test_an_end_that_is_expected_again_is_not_asked_about_again(redis_url: str) 
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")
         await rig.mouth.may_end(ASKED)
-        await rig.mouth.may_end(ASKED, word_s=0.0)
+        await asyncio.sleep(0.1)
+        rig.mouth.expect_end(ASKED)
         rig.mouth.end(ASKED)
         await rig.hears("The end.")
         assert words(rig.heard) == words(GREETING + STORY)
+        assert len(rig.brain.asked) == 1
 
     play(story, redis_url, LONG)
 
@@ -304,7 +306,7 @@ def test_keys_that_are_pressed_meanwhile_are_answered_first(redis_url: str) -> N
     play(story, redis_url, {"user": "pressed 1", "answer": {"say": "One."}}, LONG)
 
 
-def test_a_model_that_fails_meanwhile_is_asked_anew_when_the_turn_is_over(redis_url: str) -> None:
+def test_a_model_that_fails_meanwhile_has_cost_the_turn_no_try(redis_url: str) -> None:
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")
         await rig.mouth.may_end(ASKED)
@@ -312,10 +314,26 @@ def test_a_model_that_fails_meanwhile_is_asked_anew_when_the_turn_is_over(redis_
         rig.mouth.end(ASKED)
         await rig.hears("The end.")
         assert words(rig.heard) == words(GREETING + STORY)
-        assert len(rig.brain.asked) == 2
+        assert len(rig.brain.asked) == 3
 
-    fails = {"user": "story", "times": 1, "answer": {"failure": {"how": "error"}}}
+    fails = {"user": "story", "times": 2, "answer": {"failure": {"how": "error"}}}
     play(story, redis_url, fails, LONG)
+
+
+def test_while_a_tool_runs_nothing_is_asked_that_its_result_would_change(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("What times are free on Friday")
+        await rig.hears("Let me look.")
+        await rig.mouth.may_end(ASKED)
+        await asyncio.sleep(0.3)
+        assert len(rig.brain.asked) == 1
+        rig.mouth.end(ASKED)
+        await rig.hears("The end.")
+        assert len(rig.brain.asked) == 2
+        assert [m["role"] for m in rig.brain.asked[-1].messages][-2:] == ["tool", "user"]
+
+    play(story, redis_url, SLOTS, LONG, tools=Tools(took_s=3.0))
 
 
 @pytest.mark.parametrize("after_s", [0.5, 2.0], ids=["in mid-reply", "whole"])
@@ -332,6 +350,22 @@ def test_a_caller_who_hangs_up_meanwhile_has_said_nothing_and_is_charged_for(
         assert end.usage.prompt > 0
         assert Speaker.CALLER not in {line.speaker for line in rig.log.of(LogTranscript)}
         assert await callers_turns(rig) == []
+
+    play(story, redis_url, LONG)
+
+
+def test_a_turn_is_left_open_for_as_long_as_its_recogniser_may_take(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_ListenSocket, "stale_s", 6.0)
+
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.may_end(ASKED)
+        await asyncio.sleep(5.5)  # STT_STALE_S and STT_FINALIZE_S are 3 together
+        assert await callers_turns(rig) == []
+        await asyncio.sleep(3.0)
+        assert await callers_turns(rig) == [ASKED]
 
     play(story, redis_url, LONG)
 

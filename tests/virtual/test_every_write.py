@@ -13,7 +13,7 @@ from engine import phrases
 from engine.history import Said
 from engine.messages import Playback
 from engine.session import Order, Written
-from tests.virtual.rig import CALL, AwayStore, Rig, Tools
+from tests.virtual.rig import CALL, AwayStore, Mouth, Rig, Tools
 from tests.virtual.test_conversation import outcome, play
 from tests.virtual.test_resume import PATIENT, words
 
@@ -49,7 +49,7 @@ class DeadlyStore(AwayStore):
         raise AssertionError("this actor is dead")
 
 
-def told(redis_url: str, deadly: int, made: bool, bye: dict[str, Any]) -> int:
+def told(redis_url: str, deadly: int, made: bool, bye: dict[str, Any], eager_s: float | None = None) -> int:
     """Plays a call whose host dies at that write; how many writes there were before the caller was gone."""
     writes = 0
 
@@ -81,7 +81,9 @@ def told(redis_url: str, deadly: int, made: bool, bye: dict[str, Any]) -> int:
 
     redis.Redis.from_url(redis_url).flushdb()
     rules = STORY, SLOTS, OFFER, bye
-    play(story, redis_url, *rules, settings=PATIENT, tools=Tools(took_s=0.2), greeting=GREETING)
+    # Where ends are expected, a reply is whole when its turn is over.
+    mouth = Mouth() if eager_s is None else Mouth(final_s=eager_s + 0.9, eager_s=eager_s)
+    play(story, redis_url, *rules, settings=PATIENT, tools=Tools(took_s=0.2), greeting=GREETING, mouth=mouth)
     return writes
 
 
@@ -92,18 +94,22 @@ async def _dies(rig: Rig, store: DeadlyStore) -> bool:
     return rig.closed.is_set()
 
 
-@pytest.mark.parametrize(("bye", "last"), [(SAYS_BYE, 99), (JUST_ENDS, 8)], ids=["goodbye", "no word"])
+@pytest.mark.parametrize(
+    ("bye", "last", "eager_s"),
+    [(SAYS_BYE, 99, None), (JUST_ENDS, 8, None), (SAYS_BYE, 99, 0.1)],
+    ids=["goodbye", "no word", "thought of before"],
+)
 @pytest.mark.parametrize("made", [False, True], ids=["before", "after"])
 def test_a_host_that_dies_at_any_write_is_not_missed(
-    redis_url: str, made: bool, bye: dict[str, Any], last: int
+    redis_url: str, made: bool, bye: dict[str, Any], last: int, eager_s: float | None
 ) -> None:
     """`last`: how many writes, from the end, are tried; what is before them is the same in both calls."""
-    writes = told(redis_url, 0, made, bye)
+    writes = told(redis_url, 0, made, bye, eager_s)
     assert writes > 20
     amiss = {}
     for deadly in range(max(1, writes + 1 - last), writes + 1):
         try:
-            told(redis_url, deadly, made, bye)
+            told(redis_url, deadly, made, bye, eager_s)
         except (AssertionError, TimeoutError, ValueError) as error:
             amiss[deadly] = str(error)
     assert not amiss, f"{len(amiss)} of {writes}: {amiss}"

@@ -143,6 +143,7 @@ class SttActor(Actor):
         if heard.text and not old:
             self._patience_s = self._settings.stt_silence_s
             self._interim_until = until
+            self._asked_s = None  # the caller goes on
         told = self._utterances.heard(
             now(),
             wall(),

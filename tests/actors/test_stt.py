@@ -192,6 +192,22 @@ async def test_words_end_by_the_clock_when_asking_brings_nothing(monkeypatch: py
         assert caller.watch.types("listen").count("Finalize") == 1
 
 
+async def test_a_caller_who_goes_on_after_a_pause_is_not_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stt, "WATCH_S", 0.02)
+    script = Script()
+    async with line(scripted(script), stt_stale_s=0.2, stt_finalize_s=0.3) as caller:
+        await caller.adopted()
+        await caller.connected()
+        script.says(ports.Interim("Tomorrow at", 0.0, 0.4))
+        await caller.watch.until(lambda watch: "Finalize" in watch.types("listen"))
+        for words in range(8):
+            script.says(ports.Interim("Tomorrow at nine" + " or ten" * words, 0.0, 0.9 + words))
+            await asyncio.sleep(0.1)
+        assert caller.call.of(TurnEnded) == []
+        script.says(ports.Completed("Tomorrow at nine or ten.", 0.0, 9.9))
+        assert (await caller.call.next(TurnEnded)).text == "Tomorrow at nine or ten."
+
+
 # ---------------------------------------------------------------- kept until taken
 
 

@@ -476,7 +476,10 @@ async def test_a_socket_that_tells_nothing_while_nobody_speaks_is_left_alone() -
         assert caller.watch.opened == 1
 
 
-async def test_a_line_on_which_noise_brings_no_answer_is_asked_ever_more_seldom() -> None:
+async def test_a_line_on_which_noise_brings_no_answer_is_asked_ever_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stt, "BACK_OFF_S", (0.0,))
     async with line(stt_silence_s=0.1) as caller:
         await caller.adopted()
         caller.watch.mute = True

@@ -122,7 +122,7 @@ class StandInApp:
     checks: bool = True  # signatures
     token: str = TOKEN
     answer: Response | None = None  # to `incoming`
-    socket: str = "speaks"  # or: refused, closed, silent
+    socket: str = "speaks"  # or: refused, closed, silent, marks
     rang: list[dict[str, str]] = field(default_factory=list)
     ended: list[dict[str, str]] = field(default_factory=list)
     said: list[dict[str, Any]] = field(default_factory=list)
@@ -194,6 +194,10 @@ class StandInApp:
             message = json.loads(text)
             self.said.append(message)
             if message["event"] == "stop":
+                await socket.close()
+                return
+            if message["event"] == "start" and self.socket == "marks":
+                await socket.send_text(stream.mark(message["streamSid"], "m-1"))
                 await socket.close()
                 return
             if message["event"] == "start" and self.socket == "closed":

@@ -419,6 +419,7 @@ async def test_an_app_that_takes_any_signature_is_told(well: Bench) -> None:
     [
         ("refused", "502, not 101", "WebSockets"),
         ("closed", "refused it (1008)", "token"),
+        ("marks", "closed (1000) before the agent spoke", "make logs"),
         ("silent", "no answer in 2 s", "make logs"),
     ],
 )
@@ -471,10 +472,10 @@ def test_secrets_are_hidden_and_words_that_happen_to_be_passwords_are_not() -> N
         deepgram_api_key="k", openai_api_key="a-long-key-0123", database_url="postgresql://a:postgres@db/crm"
     )
     line = Finding(
-        "ready", Verdict.OK, "redis, postgres, a-long-key-0123", "See postgresql://a:postgres@db/crm."
+        "ready", Verdict.OK, "postgres, a-long-key-0123, sk-ab***yz", "See postgresql://a:postgres@db/crm."
     )
     assert Secrets(given).hidden(line) == Finding(
-        "ready", Verdict.OK, "redis, postgres, ...", "See postgresql://a:...@db/crm."
+        "ready", Verdict.OK, "postgres, ..., ...", "See postgresql://a:...@db/crm."
     )
 
 

@@ -198,8 +198,6 @@ class StandInApp:
                 return
             if message["event"] == "start" and self.socket == "marks":
                 await socket.send_text(stream.mark(message["streamSid"], "m-1"))
-                await socket.close()
-                return
             if message["event"] == "start" and self.socket == "closed":
                 await socket.close(1008)
                 return

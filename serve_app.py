@@ -36,7 +36,7 @@ from actors.toolport import ToolPort, Unanswered
 from crm import prompt
 from crm.database import async_url
 from crm.seed import SERVICES
-from crm.tools import DealershipTools
+from crm.tools import DealershipTools, Limits
 from engine import media_socket, telemetry
 from engine.actor import Actor, Ref, spawn
 from engine.arrivals import pace_requests
@@ -52,6 +52,7 @@ from engine.messages import CallerContext, CallInfo, Start, ToolRequest, ToolRes
 from engine.packed import PackedCalls
 from engine.session import SessionAway, SessionStore
 from engine.settings import Settings, SettingsError, load_settings
+from engine.supervision import Supervision
 from engine.tools import Toolbox
 from engine.vendors import ways
 from launcher.checks import check_fallbacks, check_signed, check_words
@@ -61,11 +62,8 @@ from launcher.errors import LaunchError
 log = logging.getLogger("serve_app")
 
 TOOL_ACTOR = "ToolActor"
-SWEEP_S = 60.0
-CHECK_LIMIT_S = 5.0
 ROUTING_S = 0.02  # longest time for which one tool holds up the next
 HEALTH: dict[str, Any] = {"health_check_period_s": 2, "health_check_timeout_s": 5}
-LOOP_LAG_LIMIT_S = 2.0
 FLOOD = 4096  # HAProxy takes no more at once
 CLOSING_S = 10.0  # for what is left of a call whose socket was closed at the end of the drain time
 # A new version starts beside the old one, which takes calls until then; if it can't start, the old one stays.
@@ -86,6 +84,12 @@ def make_toolbox(settings: Settings) -> DealershipTools:
         settings.greeting,
         settings.system_prompt,
         lambda: dt.datetime.now(zone),
+        Limits(
+            settings.tool_timeout_s * 7 / 8,
+            settings.context_s + 0.5,
+            settings.postgres_timeout_s,
+            settings.nhtsa_timeout_s,
+        ),
     )
 
 
@@ -96,21 +100,31 @@ def make_store(settings: Settings) -> SessionStore:
         settings.session_ttl_s,
         settings.session_write_ms,
         settings.token_ttl_s,
+        lease_s=settings.slot_lease_s,
         read_s=settings.redis_timeout_s,
         look_s=settings.redis_look_s,
     )
 
 
-def make_log(engine: AsyncEngine) -> CallLog:
+def make_log(engine: AsyncEngine, settings: Settings) -> CallLog:
     """The process's call log, started."""
-    call_log = CallLog(engine)
+    call_log = CallLog(
+        engine,
+        limit=settings.log_spool_rows,
+        write_s=settings.log_write_s,
+        back_off=Supervision.by(settings).log,
+    )
     call_log.start()
     return call_log
 
 
 def log_engine(settings: Settings) -> AsyncEngine:
     """A small pool of its own: the log writes in batches, one at a time, and again if a connection was lost."""
-    return create_async_engine(async_url(settings.database_url), pool_size=2)
+    return create_async_engine(
+        async_url(settings.database_url),
+        pool_size=2,
+        connect_args={"timeout": settings.postgres_timeout_s, "command_timeout": settings.log_write_s},
+    )
 
 
 def plain_context(settings: Settings, caller: str = "anonymous") -> CallerContext:
@@ -145,7 +159,7 @@ class Records:
     def open(cls, settings: Settings) -> "Records":
         """Connects when first used."""
         engine = log_engine(settings)
-        return cls(make_store(settings), engine, make_log(engine))
+        return cls(make_store(settings), engine, make_log(engine, settings))
 
     async def close(self) -> None:
         """Writes what the log still holds; each is closed, whatever becomes of the others."""
@@ -184,7 +198,7 @@ async def open_call_runtime(settings: Settings, tools: Any, records: Records) ->
 
     # Before the first call, which would pay for connections, imports and look-ups with a quarter of a second.
     firsts = (tools.pid.remote(), records.store.ping(), _ask_postgres(records.engine), model.warm())
-    for state in await asyncio.gather(*(_state_of(first) for first in firsts)):
+    for state in await asyncio.gather(*(_state_of(first, settings.ready_check_s) for first in firsts)):
         if state != "ok":
             log.warning("the first calls will find it cold: %s", state)
     routing = asyncio.Lock()
@@ -247,6 +261,7 @@ class IngressActor:
         self._settings = settings
         self._tools = tools
         self._beat_s = time.monotonic()
+        self._checking: asyncio.Task[dict[str, str]] | None = None
         self._leaving: Ref | None = None  # who ends calls by REST
         media_socket.install()
 
@@ -272,12 +287,13 @@ class IngressActor:
     def _place_calls(self) -> HostPool | PackedCalls:
         """Where this replica's calls run."""
         settings, tools = self._settings, self._tools
+        hosts = Supervision.by(settings).hosts
         if settings.placement == "packed":
             open_runtime = functools.partial(open_call_runtime, settings, tools, self._records)
-            return PackedCalls(open_runtime, ray.get_runtime_context().get_actor_id() or "")
+            return PackedCalls(open_runtime, ray.get_runtime_context().get_actor_id() or "", hosts.start_s)
         open_runtime = functools.partial(open_host_runtime, settings, tools)
-        start_host = functools.partial(RayHost, open_runtime)
-        return HostPool(start_host, settings.calls_per_host, settings.spare_hosts, settings.outage_s)
+        start_host = functools.partial(RayHost, open_runtime, hosts.start_s)
+        return HostPool(start_host, settings.calls_per_host, settings.spare_hosts, hosts)
 
     @contextlib.asynccontextmanager
     async def _opened(self) -> AsyncIterator[None]:
@@ -296,8 +312,9 @@ class IngressActor:
             set_aside()
             yield
         finally:
-            for task in (beat, sweep, counters):
-                task.cancel()
+            for task in (beat, sweep, counters, self._checking):
+                if task is not None:
+                    task.cancel()
             await self._hosts.kill()
             if leaving is not None:
                 await leaving.kill()
@@ -322,20 +339,20 @@ class IngressActor:
     async def check_health(self) -> None:
         """Only this replica's loop: what is outside belongs to `/readyz`."""
         late_s = time.monotonic() - self._beat_s
-        if late_s > LOOP_LAG_LIMIT_S:
+        if late_s > self._settings.loop_lag_s:
             raise RuntimeError(f"the event loop was held up for {late_s:.1f} s")
 
     async def _beat(self) -> None:
         while True:
             self._beat_s = time.monotonic()
-            await asyncio.sleep(LOOP_LAG_LIMIT_S / 4)
+            await asyncio.sleep(self._settings.loop_lag_s / 4)
 
     async def _sweep(self) -> None:
         """Finishes the log of calls whose process died."""
         while True:
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(self._settings.sweep_s)
             try:
-                async with asyncio.timeout(SWEEP_S):
+                async with asyncio.timeout(self._settings.sweep_s):
                     await finish_dead_calls(
                         self._records.engine, dt.timedelta(seconds=self._settings.max_call_s)
                     )
@@ -363,13 +380,20 @@ class IngressActor:
         return StreamActor(info, stream_sid, ports, settings)
 
     async def _check_ready(self) -> dict[str, str]:
+        """One look for all who ask meanwhile: each takes a connection, for seconds where Postgres hangs."""
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._look_at_parts())
+        return await asyncio.shield(self._checking)
+
+    async def _look_at_parts(self) -> dict[str, str]:
         checks = {
             "redis": self._records.store.ping(),
             "postgres": _ask_postgres(self._records.engine),
             "hosts": self._hosts.ready(),
             "tools": self._ask_tools(),
         }
-        states = await asyncio.gather(*(_state_of(check) for check in checks.values()))
+        limit_s = self._settings.ready_check_s
+        states = await asyncio.gather(*(_state_of(check, limit_s) for check in checks.values()))
         return dict(zip(checks, states, strict=True))
 
     async def _gauges(self) -> list[Gauges]:
@@ -384,9 +408,9 @@ async def _ask_postgres(engine: AsyncEngine) -> None:
         await connection.execute(select(call_log.c.call).limit(1))  # migrated, too
 
 
-async def _state_of(check: Awaitable[Any]) -> str:
+async def _state_of(check: Awaitable[Any], limit_s: float) -> str:
     try:
-        async with asyncio.timeout(CHECK_LIMIT_S):
+        async with asyncio.timeout(limit_s):
             await check
     except (SessionAway, SQLAlchemyError, OSError, RayError, RayServeException) as error:
         return f"{type(error).__name__}: {error}"

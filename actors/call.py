@@ -248,6 +248,7 @@ class CallActor(Actor):
             await self._speaking.say_turn(Cause.GREETING, self._context.greeting)
         else:
             self._log("call_resumed", {"stream": attached.stream, "epoch": record.epoch, "cut_off": cut_off})
+            self._speaking.log_again()
             await self._resume(cut_off)
             self._turns.resumed(now(), attached.silence_ms / 1000)
         self._follow_agent()

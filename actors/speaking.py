@@ -91,12 +91,26 @@ class Speaking:
             sentence.state = Playback.DROPPED
             self._record.changed(sentence)
 
+    def log_again(self) -> None:
+        """Logs what the session holds of a call that goes on: a predecessor's last rows may have been lost with it, or
+        all of them, if Postgres is away. A row that is there is written as it was.
+        """
+        for item in self._record.items:
+            if isinstance(item, Said):
+                self._log_heard(item)
+            elif isinstance(item, TurnBegan) and item.text:
+                self._log.log_transcript(self._record.call, item.turn, 0, Speaker.CALLER, item.text, item.at)
+
     def _tell_log(self, sentence: Said, played: SpeechPlayed) -> None:
         if played.state is Playback.PLAYING:
             if played.turn == 1:
                 self._legs.greeting(1, self._record.meta.answered_at, played.at)
             self._legs.playing(played)
-        elif sentence.settled and sentence.heard():
+        else:
+            self._log_heard(sentence)
+
+    def _log_heard(self, sentence: Said) -> None:
+        if sentence.settled and sentence.heard():
             self._log.log_transcript(
                 self._record.call,
                 sentence.turn,

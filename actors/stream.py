@@ -48,18 +48,12 @@ from engine.messages import (
 from engine.routes import Routes
 from engine.session import SessionAway, Whereabouts
 from engine.settings import Settings
+from engine.supervision import Losses, Supervision
 from engine.telemetry import count
 from engine.vendors.ways import Listening, SpeakWay
 
 log = logging.getLogger("actors.stream")
 
-TRIES = 3  # CallActors that may fail in a row
-STEADY_S = 10.0  # one that has run the call for this long has not failed, whatever ends it
-HOST_STEADY_S = 2.0  # the same for one that was lost with its host, which is seldom the call's doing
-HOSTS_LIMIT = (
-    12  # that one stream may lose in all: a call that ends its hosts, slowly, ends those of others too
-)
-ATTACH_LIMIT_S = 5.0  # from losing one, or the stream's start, to an Attached
 GIVE_UP_TURN = 1_000_000  # the last sentence's turn: past any of the conversation's
 
 
@@ -146,14 +140,14 @@ class StreamActor(Actor):
         self._placement: Placement | None = None
         self._epoch = 0
         self._attempt = 0
-        self._failed = 0  # CallActors in a row
+        self._supervision = Supervision.by(settings).calls
+        self._losses = Losses(self._supervision)
         self._attached = False
         self._attached_s = 0.0
         self._placing: asyncio.Task[None] | None = None
         self._held: dict[type, Any] = {}
         self._gone: CallerGone | None = None
         self._given_up = False
-        self._hosts_lost = 0
         self._saying_goodbye = False  # what is being said are the call's last words
         self._drained = False
         self._searches = 0
@@ -194,13 +188,12 @@ class StreamActor(Actor):
                 self._call_ended()
             case _Lost(attempt, why):
                 if attempt == self._attempt:
-                    self._hosts_lost += 1
-                    self._lost(why, HOST_STEADY_S)
+                    self._lost(why, with_host=True)
             case Down("call" | "place", why):
                 self._lost(why)
             case Tick("attached?"):
                 if not self._attached and not self._given_up and message.n == self._searches:
-                    self._give_up(f"no CallActor within {ATTACH_LIMIT_S:g} s")
+                    self._give_up(f"no CallActor within {self._supervision.search_s:g} s")
             case Tick("over"):
                 self.stop()
             case Tick("listed"):
@@ -216,11 +209,11 @@ class StreamActor(Actor):
     # --- a CallActor: found, attached, lost
 
     def _search(self) -> None:
-        """A stretch without a CallActor begins: it has `ATTACH_LIMIT_S` to end."""
+        """A stretch without a CallActor begins: it has `search_s` to end."""
         self._searches += 1
         if self._epoch:
             self._is("searching")
-        self.after(ATTACH_LIMIT_S, Tick("attached?", self._searches))
+        self.after(self._supervision.search_s, Tick("attached?", self._searches))
         self._try()
 
     def _try(self) -> None:
@@ -296,18 +289,18 @@ class StreamActor(Actor):
         if self._gone is not None:
             self._media.tell(self._gone)
 
-    def _lost(self, why: str, steady_s: float = STEADY_S) -> None:
+    def _lost(self, why: str, *, with_host: bool = False) -> None:
         count("call_actors_lost")
         self._switch.off()
         self._leave()
         was_attached, self._attached = self._attached, False
-        steady = was_attached and now() - self._attached_s >= steady_s
-        self._failed = 0 if steady else self._failed + 1
+        ran_s = now() - self._attached_s if was_attached else 0.0
+        may_go_on = self._losses.lost(ran_s, with_host=with_host)
         if self._gone is not None:
             self.stop()
         elif self._given_up:
             return
-        elif self._failed >= TRIES or self._hosts_lost >= HOSTS_LIMIT:
+        elif not may_go_on:
             self._give_up(why)
         elif was_attached:
             self._search()
@@ -369,7 +362,7 @@ class StreamActor(Actor):
         if self._given_up:
             self.stop()
         else:
-            self.after(self._settings.tool_timeout_s + ATTACH_LIMIT_S, Tick("over"))
+            self.after(self._settings.tool_timeout_s + self._supervision.search_s, Tick("over"))
 
     def _call_ended(self) -> None:
         if self._gone is not None:

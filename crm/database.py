@@ -5,9 +5,6 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-CONNECT_S = 3.0
-STATEMENT_S = 3.0
-
 # What a database that is away, or fails us, raises through SQLAlchemy; `TimeoutError` is an `OSError`.
 DATABASE_ERRORS = (DBAPIError, PoolTimeout, OSError)
 
@@ -42,25 +39,29 @@ _NOT_A_URL = (
 )
 
 
-def connect(database_url: str, pool_size: int = 5) -> AsyncEngine:
-    """An engine with a bounded pool and deadlines on everything. Opens no connection yet.
+LIMIT_S = 3.0  # of commands, which migrate and seed: nobody waits
+
+
+def connect(database_url: str, limit_s: float = LIMIT_S, pool_size: int = 5) -> AsyncEngine:
+    """An engine with a bounded pool and deadlines on everything: `limit_s` for a connection, and for a statement.
+    Opens no connection yet.
 
     A transaction whose owner stopped in the middle (a hung process) is ended by the server after
     twice the statement deadline, so that its locks don't outlive it.
     """
-    limit_ms = str(int(STATEMENT_S * 1000))
+    limit_ms = str(int(limit_s * 1000))
     return create_async_engine(
         async_url(database_url),
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=STATEMENT_S,
+        pool_timeout=limit_s,
         connect_args={
-            "timeout": CONNECT_S,
-            "command_timeout": STATEMENT_S + 0.5,
+            "timeout": limit_s,
+            "command_timeout": limit_s + 0.5,
             "server_settings": {
                 "application_name": "trunkline-crm",
                 "statement_timeout": limit_ms,
-                "idle_in_transaction_session_timeout": str(int(STATEMENT_S * 2000)),
+                "idle_in_transaction_session_timeout": str(int(limit_s * 2000)),
             },
         },
     )

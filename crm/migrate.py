@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from crm.database import CONNECT_S, DATABASE_ERRORS, DatabaseAway, async_url, first_line, place
+from crm.database import DATABASE_ERRORS, LIMIT_S, DatabaseAway, async_url, first_line, place
 from engine.settings import load_settings
 
 MIGRATE_S = 60.0
@@ -36,7 +36,7 @@ async def upgrade(database_url: str) -> None:
     Raises `DatabaseAway` if Postgres can't be used, or is not done in a minute.
     """
     engine = create_async_engine(
-        async_url(database_url), poolclass=NullPool, connect_args={"timeout": CONNECT_S}
+        async_url(database_url), poolclass=NullPool, connect_args={"timeout": LIMIT_S}
     )
     try:
         async with asyncio.timeout(MIGRATE_S), engine.begin() as connection:
@@ -56,7 +56,7 @@ async def upgrade(database_url: str) -> None:
 async def is_current(database_url: str) -> bool:
     """Whether no migration is missing. Raises `DatabaseAway`."""
     engine = create_async_engine(
-        async_url(database_url), poolclass=NullPool, connect_args={"timeout": CONNECT_S}
+        async_url(database_url), poolclass=NullPool, connect_args={"timeout": LIMIT_S}
     )
     try:
         async with asyncio.timeout(MIGRATE_S), engine.connect() as connection:

@@ -55,10 +55,13 @@ class NhtsaAway(Exception):
 class Nhtsa:
     """The client: 2 s for an answer, one retry, and a cache in memory (30 days; a day for bad VINs)."""
 
-    def __init__(self, base_url: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, base_url: str, clock: Callable[[], float] = time.monotonic, *, timeout_s: float = TIMEOUT_S
+    ) -> None:
         self._base = base_url.rstrip("/")
         self._clock = clock
-        self._http = httpx2.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False)
+        self._timeout_s = timeout_s
+        self._http = httpx2.AsyncClient(timeout=timeout_s, follow_redirects=False)
         self._cache: OrderedDict[str, tuple[float, Decoded]] = OrderedDict()
 
     async def __aenter__(self) -> Self:
@@ -90,7 +93,7 @@ class Nhtsa:
         why = ""
         for _ in range(ATTEMPTS):
             try:
-                async with asyncio.timeout(TIMEOUT_S):
+                async with asyncio.timeout(self._timeout_s):
                     url = f"{self._base}/DecodeVinValues/{quote(vin, safe='')}"
                     response = await self._http.get(url, params={"format": "json"})
                 return _first_result(response)

@@ -9,6 +9,7 @@ import datetime as dt
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,12 +28,34 @@ from engine.tools import ToolSpec
 
 _log = structlog.get_logger(__name__)
 
-RUN_S = 7.0  # below the engine's wait for a tool, so that the model is told something
-CONTEXT_S = 2.0
 _NOBODY = "+10000000000"
 
 REFUSED = "refused: a newer epoch has the call"
+AGAIN_S = 0.2  # between looks whether a change was made
 AWAY = "The dealership's records can't be reached right now. Promise nothing; say so, or try once more."
+UNKNOWN = (
+    "It is not known whether this was done: the dealership's records went away at that moment. Promise nothing; "
+    "look it up before it is tried again, and if that fails, say that it is not certain."
+)
+
+
+@dataclass
+class _Attempts:
+    """What is known of a change: `open` from its COMMIT until that is answered, or its stored result was read."""
+
+    open: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long things may take, in seconds. `run`: a tool; less than the engine waits, so that the model is told what
+    is known. `context`: a caller's look-up. `postgres`: a connection, and a statement. `nhtsa`: one try.
+    """
+
+    run: float = 7.0
+    context: float = 2.0
+    postgres: float = 3.0
+    nhtsa: float = 2.0
 
 
 class DealershipTools:
@@ -53,6 +76,7 @@ class DealershipTools:
         greeting_template: str,
         system_prompt: str,
         now: Callable[[], dt.datetime],
+        limits: Limits = Limits(),
     ) -> None:
         prompt.check_template(greeting_template)
         self._database_url = database_url
@@ -62,20 +86,21 @@ class DealershipTools:
         self._template = greeting_template
         self._rules = system_prompt
         self._now = now
+        self._limits = limits
         self._engine: AsyncEngine | None = None
         self._nhtsa: Nhtsa | None = None
         self._services: tuple[ServiceRecord, ...] = ()
 
     async def open(self) -> None:
         """Connects. Raises `crm.database.DatabaseAway` with what to do."""
-        engine = connect(self._database_url)
+        engine = connect(self._database_url, self._limits.postgres)
         try:
             await check(engine, self._database_url)
         except BaseException:
             await engine.dispose()
             raise
         self._engine = engine
-        self._nhtsa = Nhtsa(self._nhtsa_base_url)
+        self._nhtsa = Nhtsa(self._nhtsa_base_url, timeout_s=self._limits.nhtsa)
         await self.context(_NOBODY, "")  # the first look-up compiles and prepares what all others need
 
     async def close(self) -> None:
@@ -92,20 +117,22 @@ class DealershipTools:
     async def run(self, request: ToolRequest) -> ToolResult:
         """Runs one tool; bad arguments and a database that is away are results with `ok` false.
 
-        Takes at most `RUN_S`. When a change's outcome is unknown (the connection broke at the commit),
-        it is sent once more: the stored result comes back if it had happened.
+        Takes at most `Limits.run`. When a change's outcome is unknown (the connection broke at the commit), it is sent
+        again until there is an answer: the stored result comes back if it had happened. If none comes in time, the
+        model is told that it is unknown.
         """
         started = time.perf_counter()
         replayed = False
+        attempts = _Attempts()
         try:
             arguments = schemas.parse(request.tool, request.arguments)
-            async with asyncio.timeout(RUN_S):
-                answer, replayed = await self._twice(request, arguments)
+            async with asyncio.timeout(self._limits.run):
+                answer, replayed = await self._until_known(request, arguments, attempts)
         except schemas.BadArguments as error:
             answer = {"error": str(error)}
         except DATABASE_ERRORS:
             _log.exception("tool_failed", call=request.call, tool=request.tool)
-            answer = {"error": AWAY}
+            answer = {"error": UNKNOWN if attempts.open else AWAY}
         return ToolResult(
             key=request.key,
             ok="error" not in answer,
@@ -116,15 +143,25 @@ class DealershipTools:
             replayed=replayed,
         )
 
-    async def _twice(self, request: ToolRequest, arguments: schemas.Arguments) -> tuple[dict[str, Any], bool]:
-        run = self._change if schemas.changes(request.tool) else self._read
-        try:
-            return await run(request, arguments)
-        except DATABASE_ERRORS as error:
-            if not worth_a_retry(error):
-                raise
-            _log.warning("tool_retried", call=request.call, tool=request.tool, why=type(error).__name__)
-        return await run(request, arguments)
+    async def _until_known(
+        self, request: ToolRequest, arguments: schemas.Arguments, attempts: _Attempts
+    ) -> tuple[dict[str, Any], bool]:
+        """Runs it, once more if that may help, and as long as it is unknown whether it was done."""
+        retried = False
+        while True:
+            try:
+                if schemas.changes(request.tool):
+                    return await self._change(request, arguments, attempts)
+                return await self._read(request, arguments)
+            except DATABASE_ERRORS as error:
+                if not attempts.open and (retried or not worth_a_retry(error)):
+                    raise
+                if not retried:
+                    why = type(error).__name__
+                    _log.warning("tool_retried", call=request.call, tool=request.tool, why=why)
+            if retried:
+                await asyncio.sleep(AGAIN_S)
+            retried = True
 
     async def _read(self, request: ToolRequest, arguments: schemas.Arguments) -> tuple[dict[str, Any], bool]:
         desk = self._desk(request)
@@ -142,17 +179,21 @@ class DealershipTools:
                     return await appointments.upcoming(session, desk), False
 
     async def _change(
-        self, request: ToolRequest, arguments: schemas.Arguments
+        self, request: ToolRequest, arguments: schemas.Arguments, attempts: _Attempts
     ) -> tuple[dict[str, Any], bool]:
         async with self._session() as session, session.begin():
             # Its row lock also makes the changes of one call, and so two runs of one key, take turns.
             if await repository.take_epoch(session, request.call, request.epoch) > request.epoch:
                 return {"error": REFUSED}, False
             stored = await repository.stored_result(session, request.key)
+            attempts.open = False  # known now: the row lock has waited for the end of an earlier attempt
             if stored is not None:
                 return stored, True
             answer = await self._changed(session, self._desk(request), arguments)
             session.add(StoredResult(key=request.key, call=request.call, tool=request.tool, result=answer))
+            await session.flush()
+            attempts.open = True  # the COMMIT follows
+        attempts.open = False
         return answer, False
 
     async def _changed(
@@ -173,13 +214,13 @@ class DealershipTools:
     async def context(self, phone: str, called: str, attested: bool = False) -> CallerContext:
         """Greeting, prompt and what may be said of a caller; see `crm.prompt` for what attestation allows.
 
-        When Postgres is away for `CONTEXT_S` the caller is greeted as unknown, so that the call is
+        When Postgres is away for `Limits.context` the caller is greeted as unknown, so that the call is
         answered. `customer` is None for an unknown caller; for one that is not attested it has no more than
         first name and number.
         """
         customer = None
         try:
-            async with asyncio.timeout(CONTEXT_S), self._session() as session:
+            async with asyncio.timeout(self._limits.context), self._session() as session:
                 self._services = await repository.services(session)
                 row = await repository.customer_by_phone(session, phone) if e164(phone) else None
                 customer = await repository.record_of(session, row) if row else None

@@ -8,7 +8,6 @@ be repeated, and a row about a call that nobody has opened yet opens it with its
 
 import asyncio
 import contextlib
-import random
 from collections import deque
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -40,15 +39,13 @@ from engine.callrows import (
 from engine.clock import now, outside
 from engine.messages import CallInfo, Usage
 from engine.probe import is_probe
+from engine.supervision import BackOff, Supervision
 from engine.telemetry import count
 
 _log = structlog.get_logger(__name__)
 
 # ---------------------------------------------------------------- the writer
 
-_WRITE_S = 10.0  # a batch that takes longer has met a Postgres that hangs
-_FIRST_RETRY_S = 0.1
-_LAST_RETRY_S = 2.0
 _CANCEL_S = 5.0  # SQLAlchemy gives a connection 2 s to close
 
 # SQLAlchemy's asyncpg dialect wraps what asyncpg raises; refused sockets and deadlines come as they are.
@@ -67,13 +64,23 @@ class CallLog:
     """
 
     def __init__(
-        self, engine: AsyncEngine, *, limit: int = 20_000, batch_rows: int = 200, linger_s: float = 0.25
+        self,
+        engine: AsyncEngine,
+        *,
+        limit: int = 20_000,
+        batch_rows: int = 200,
+        linger_s: float = 0.25,
+        write_s: float = 10.0,
+        back_off: BackOff = Supervision.log,
     ) -> None:
+        """A batch that takes longer than `write_s` has met a Postgres that hangs."""
         self.dropped = 0
         self._engine = engine
         self._limit = limit
         self._batch_rows = batch_rows
         self._linger_s = linger_s
+        self._write_s = write_s
+        self._back_off = back_off
         self._rows: deque[Row] = deque()
         self._accepted = 0  # rows ever appended
         self._settled = 0  # of those, rows written or refused
@@ -190,7 +197,7 @@ class CallLog:
             task.result()
 
     async def _run(self) -> None:
-        retry_s = _FIRST_RETRY_S
+        failed = 0
         while True:
             await self._some.wait()
             if not self._rows:
@@ -202,16 +209,16 @@ class CallLog:
                 await self._store(list(islice(self._rows, self._batch_rows)))
             except _AWAY as error:
                 self._note_away(error)
-                await asyncio.sleep(retry_s * random.uniform(0.5, 1.0))
-                retry_s = min(2 * retry_s, _LAST_RETRY_S)
+                await asyncio.sleep(self._back_off.pause_s(failed))
+                failed += 1
             else:
                 self._note_back()
-                retry_s = _FIRST_RETRY_S
+                failed = 0
 
     async def _store(self, rows: list[Row]) -> None:
         """Writes the rows, which head the spool, and takes them off it; halves them to find a refused one."""
         try:
-            async with asyncio.timeout(_WRITE_S):
+            async with asyncio.timeout(self._write_s):
                 await outside(self._insert(rows))
             self._settle(len(rows))
             return

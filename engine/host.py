@@ -23,7 +23,6 @@ from engine.link import Far, Frame, LinkEnd
 from engine.messages import Down, Start
 from engine.wire import Address, Door, NearWire, connect, new_token
 
-WARM_LIMIT_S = 60.0
 GAUGES_LIMIT_S = 2.0
 CLOSE_LIMIT_S = 12.0  # the call log has 5 s for its last rows, and a connection to Postgres 5 more to close
 
@@ -181,15 +180,16 @@ class RayHost:
     name = ""
     _wire: NearWire
 
-    def __init__(self, open_runtime: OpenRuntime) -> None:
-        """Blocks for 8 to 39 ms: call it in a thread."""
+    def __init__(self, open_runtime: OpenRuntime, start_s: float) -> None:
+        """Blocks for 8 to 39 ms: call it in a thread. `start_s` is the longest time until it is warm."""
+        self._start_s = start_s
         options = {"num_cpus": 0, "max_restarts": 0}
         self._handle: Any = ray.remote(CallHost).options(**options).remote(_Parcel(open_runtime))
 
     async def warm(self, end: LinkEnd) -> int:
         """Waits until it has connected and is linked with `end`; its process id. Raises `HostLost`."""
         try:
-            async with asyncio.timeout(WARM_LIMIT_S):
+            async with asyncio.timeout(self._start_s):
                 pid: int = await self._handle.warm.remote()
                 self.name = await self._handle.name.remote()
                 token = new_token()

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,23 +15,15 @@ from typing import Any, Protocol
 from engine.actor import Actor, Ref
 from engine.clock import now, outside
 from engine.gauges import Gauges
-from engine.host import WARM_LIMIT_S, HostLost
+from engine.host import HostLost
 from engine.link import Channel, Far, LinkEnd
 from engine.messages import Down, Start, Tick
+from engine.supervision import Hosts
 from engine.telemetry import count
 
 log = logging.getLogger("engine.hostpool")
 
-WARM_LEAST = (
-    2  # so that the first call of an idle replica has a host to go to, should its own be lost at once
-)
-MAKING_MOST = min(4, os.cpu_count() or 2)  # at once; each keeps a core busy for seconds
-MAKE_AGAIN_S = 1.0
-RESUMED_S = (
-    1.0  # in which calls that lost their host have all of the CPU: a start takes a core of what may be two
-)
-EMPTY_LIMIT_S = 30.0  # a host costs a second to make, and its last call may still be writing its end
-CLOSE_ALL_LIMIT_S = 3.0  # of the five that an actor has for its own end
+CLOSE_ALL_LIMIT_S = 3.0  # of the five that an actor has for its own end (engine/actor.py)
 
 
 class Process(Protocol):
@@ -71,7 +62,7 @@ class _Host:
 
 @dataclass(frozen=True)
 class _Empty:
-    """This host has had no call for `EMPTY_LIMIT_S`."""
+    """This host has had no call for `Hosts.empty_s`."""
 
     host: _Host
 
@@ -93,16 +84,14 @@ class HostPool(Actor):
     """
 
     def __init__(
-        self, start_process: Callable[[], Process], calls_per_host: int, spares: int, outage_s: float
+        self, start_process: Callable[[], Process], calls_per_host: int, spares: int, policy: Hosts
     ) -> None:
-        """`start_process` may block; so many hosts as `spares` are kept without a call. One that is given back has
-        `outage_s` to write what it still has, as Redis or Postgres may be away.
-        """
+        """`start_process` may block; so many hosts as `spares` are kept without a call."""
         super().__init__()
         self._start_process = start_process
         self._calls_per_host = calls_per_host
         self._spares = spares
-        self._outage_s = outage_s
+        self._policy = policy
         self._hosts: list[_Host] = []
         self._making: set[asyncio.Task[None]] = set()
         self._waiting = 0  # calls that are not placed yet
@@ -113,8 +102,10 @@ class HostPool(Actor):
         match message:
             case Down("make host", reason):
                 count("hosts_not_made")
-                log.error("no CallHost could be made, trying again in %g s: %s", MAKE_AGAIN_S, reason)
-                self.after(MAKE_AGAIN_S, Tick("make"))
+                log.error(
+                    "no CallHost could be made, trying again in %g s: %s", self._policy.make_again_s, reason
+                )
+                self.after(self._policy.make_again_s, Tick("make"))
             case Tick("make"):
                 self._keep_a_spare()
             case Tick("resumed"):
@@ -134,7 +125,7 @@ class HostPool(Actor):
 
     async def ready(self) -> None:
         """Waits until a host is warm. Raises TimeoutError."""
-        async with asyncio.timeout(WARM_LIMIT_S):
+        async with asyncio.timeout(self._policy.start_s):
             await self._roomy()
 
     @property
@@ -153,7 +144,7 @@ class HostPool(Actor):
         """Starts a call's CallActor on a host with room. Raises TimeoutError when none gets warm."""
         self._waiting += 1
         try:
-            async with asyncio.timeout(WARM_LIMIT_S):
+            async with asyncio.timeout(self._policy.start_s):
                 host = await self._roomy()
         finally:
             self._waiting -= 1
@@ -188,10 +179,12 @@ class HostPool(Actor):
     def _keep_a_spare(self) -> None:
         """Makes one host if there are too few to spare, and as many at once as waiting calls need."""
         self._making = {making for making in self._making if not making.done()}
-        enough = self._resuming > 0 or (len(self._hosts) >= WARM_LEAST and len(self._empty()) >= self._spares)
+        enough = self._resuming > 0 or (
+            len(self._hosts) >= self._policy.warm_least and len(self._empty()) >= self._spares
+        )
         room = sum(self._calls_per_host - len(host.lost) for host in self._hosts)
         needed = max(math.ceil((self._waiting - room) / self._calls_per_host), 0 if enough else 1)
-        for _ in range(min(needed, MAKING_MOST) - len(self._making)):
+        for _ in range(min(needed, self._policy.making_most) - len(self._making)):
             self._making.add(self.work(self._make(), "make host"))
 
     async def _make(self) -> None:
@@ -219,7 +212,7 @@ class HostPool(Actor):
         streams = list(host.lost.values())
         if streams:
             self._resuming += 1
-            self.after(RESUMED_S, Tick("resumed"))
+            self.after(self._policy.resumed_s, Tick("resumed"))
         self._remove(host)
         self.work(_kill(host.process), f"kill host {host.pid}")
         for lost in streams:
@@ -228,21 +221,20 @@ class HostPool(Actor):
 
     def _watch_empty(self, host: _Host) -> None:
         self.cancel(host.timer)
-        host.timer = (
-            self.after(EMPTY_LIMIT_S, _Empty(host)) if host in self._hosts and not self.over else None
-        )
+        waits = host in self._hosts and not self.over
+        host.timer = self.after(self._policy.empty_s, _Empty(host)) if waits else None
 
     def _give_back(self, host: _Host) -> None:
         """Ends an empty host unless it is needed as a spare."""
         empty = self._empty()
-        if host not in empty or len(empty) <= self._spares or len(self._hosts) <= WARM_LEAST:
+        if host not in empty or len(empty) <= self._spares or len(self._hosts) <= self._policy.warm_least:
             return
         count("hosts_given_back")
         log.info("host %s is given back", host.pid)
         self._remove(host)
         if host.link is not None:
             host.link.cancel()
-        self.work(_end(host, self._outage_s), f"end host {host.pid}")
+        self.work(_end(host, self._policy.outage_s), f"end host {host.pid}")
 
     def _empty(self) -> list[_Host]:
         return [host for host in self._hosts if not host.lost]

@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.actor import Actor
 from engine.gauges import Gauges
-from engine.host import WARM_LIMIT_S, OpenRuntime
+from engine.host import OpenRuntime
 from engine.hostpool import HostPlacement
 from engine.messages import Down, Start
 
@@ -67,11 +67,14 @@ class PackedCalls(Actor):
     Tells: stream  Down("call", reason)
     """
 
-    def __init__(self, open_runtime: OpenRuntime, host: str) -> None:
-        """`open_runtime` connects what CallActors need; `host` is how Ray knows this process."""
+    def __init__(self, open_runtime: OpenRuntime, host: str, start_s: float) -> None:
+        """`open_runtime` connects what CallActors need; `host` is how Ray knows this process; `start_s` is the
+        longest time until it has.
+        """
         super().__init__()
         self._open_runtime = open_runtime
         self._host = host
+        self._start_s = start_s
         self._open = asyncio.Event()
         self._running: dict[str, _Seat] = {}
 
@@ -94,7 +97,7 @@ class PackedCalls(Actor):
 
     async def ready(self) -> None:
         """Waits until calls can run. Raises TimeoutError."""
-        async with asyncio.timeout(WARM_LIMIT_S):
+        async with asyncio.timeout(self._start_s):
             await self._open.wait()
 
     @property

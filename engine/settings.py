@@ -228,6 +228,28 @@ class Settings(BaseSettings):
     session_write_ms: int = Field(
         100, ge=5, description="Longest wait for a session write, in ms; then the call goes on unprotected"
     )
+    postgres_timeout_s: float = Field(
+        3.0,
+        gt=0,
+        le=30,
+        description="Longest wait for a connection to Postgres, and for one statement of a tool's, in seconds; a caller is waiting",
+    )
+    log_spool_rows: int = Field(
+        20_000,
+        ge=100,
+        description="Most rows of the call log that each process keeps while Postgres is away; then new ones are dropped and counted, ends of calls last. A call-minute has about 40",
+    )
+    log_write_s: float = Field(
+        10.0,
+        gt=0,
+        description="Longest wait for a batch of the call log, in seconds; nobody waits for it, and one that hangs is sent again",
+    )
+    ready_check_s: float = Field(
+        5.0,
+        gt=0,
+        le=60,
+        description="Longest time in which `/readyz` looks at each part that a call needs, in seconds; whoever balances load asks again",
+    )
     redis_timeout_s: float = Field(
         2.0,
         gt=0,
@@ -245,6 +267,12 @@ class Settings(BaseSettings):
         ge=1,
         le=3600,
         description="Longest outage of Redis or Postgres after which calls that ended meanwhile are written whole, in seconds; their processes wait so long",
+    )
+    slot_lease_s: float = Field(
+        10.0,
+        gt=0,
+        le=300,
+        description="How long a call's slot outlives the replica that should renew it, in seconds: so long the capacity is less after a kill",
     )
     token_ttl_s: int = Field(60, ge=5, description="How long a stream's one-time token lives, in seconds")
 
@@ -282,11 +310,23 @@ class Settings(BaseSettings):
 
     # --- tools
     tool_timeout_s: float = Field(8.0, gt=0, description="Longest wait for a tool, in seconds")
+    context_s: float = Field(
+        1.5,
+        gt=0,
+        le=10,  # Twilio waits 15 s for the webhook
+        description="Longest look-up of a caller while it rings, in seconds; then they are greeted as somebody unknown",
+    )
     tool_calls_per_turn: int = Field(8, ge=1, description="Most tool calls in one turn of the caller's")
     tool_replicas: int = Field(2, ge=2, description="Least number of ToolActor replicas")
     tool_replicas_max: int = Field(4, ge=2, description="Most ToolActor replicas")
     nhtsa_base_url: str = Field(
         "https://vpic.nhtsa.dot.gov/api/vehicles", description="NHTSA vPIC base URL (no key needed)"
+    )
+    nhtsa_timeout_s: float = Field(
+        2.0,
+        gt=0,
+        le=10,
+        description="Longest wait for NHTSA, in seconds; it is tried twice while the caller waits, and the year is known without it",
     )
 
     # --- the cluster
@@ -306,11 +346,69 @@ class Settings(BaseSettings):
     capacity: int = Field(
         45, ge=1, le=4000, description="Calls that the app takes at once, all ingress replicas together"
     )
+    loop_lag_s: float = Field(
+        2.0,
+        gt=0,
+        description="Serve replaces an ingress replica whose event loop was held up for longer, in seconds: its calls stood still",
+    )
+    sweep_s: float = Field(
+        60.0,
+        gt=0,
+        description="How often calls whose process died are ended in the call log, in seconds; each sweep reads the open ones",
+    )
     drain_s: float = Field(
         600.0,
         ge=0,
         le=86400,
         description="How long running calls may go on when the app is stopped or replaced, in seconds",
+    )
+
+    # --- when something of ours fails (engine/supervision.py)
+    call_tries: int = Field(
+        3,
+        ge=1,
+        le=20,
+        description="CallActors of one call that may fail in a row before it is put through; a fault that is no chance comes again",
+    )
+    call_steady_s: float = Field(
+        10.0,
+        gt=0,
+        description="A CallActor that has run a call for so long has not failed in a row, in seconds",
+    )
+    host_steady_s: float = Field(
+        2.0,
+        gt=0,
+        description="The same for one that was lost with its CallHost, in seconds; less, as that is seldom the call's doing",
+    )
+    hosts_per_call: int = Field(
+        12,
+        ge=1,
+        description="CallHosts that one stream may lose in all: a call that ends its hosts ends others' calls too",
+    )
+    call_search_s: float = Field(
+        5.0,
+        gt=0,
+        le=8,  # dead air is never longer than 10 s
+        description="Longest time in which a call has no CallActor, in seconds; then it is put through",
+    )
+    call_streams: int = Field(
+        3, ge=0, le=20, description="New streams that one call is given after drops before it is put through"
+    )
+    host_start_s: float = Field(
+        60.0, gt=0, description="Longest start of a CallHost, in seconds; a busy machine needs 20"
+    )
+    host_again_s: float = Field(
+        1.0, gt=0, description="Pause before another try when a CallHost could not be started, in seconds"
+    )
+    host_rest_s: float = Field(
+        1.0,
+        ge=0,
+        description="How long no spare CallHost is started after one was lost, in seconds: its calls need the CPU",
+    )
+    host_empty_s: float = Field(
+        30.0,
+        gt=0,
+        description="How long a CallHost without calls is kept beyond the spares, in seconds; a start costs one of CPU",
     )
 
     # --- privacy and observation

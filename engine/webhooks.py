@@ -19,13 +19,12 @@ from engine.messages import CallerContext, CallInfo
 from engine.ringing import RingingActor, Rings
 from engine.session import NoSlot, SessionAway, SessionStore, Stored
 from engine.settings import Settings
+from engine.supervision import Supervision
 from engine.telemetry import Seldom, bound, count
 from engine.twilio import twiml
 
 log = logging.getLogger("engine.webhooks")
 
-CONTEXT_LIMIT_S = 1.5
-RESUMES = 3  # new streams for one call, after drops
 BROKEN = "broken"
 ATTESTED = "TN-Validation-Passed-A"
 CONTEXTS_AT_ONCE = (
@@ -74,6 +73,7 @@ class Webhooks:
         self._store = store
         self._log = call_log
         self._seldom = Seldom(log)
+        self._streams = Supervision.by(settings).streams
         self._context_of = context
         self._plain_context = plain_context
         self._looking_up = asyncio.Semaphore(CONTEXTS_AT_ONCE)
@@ -140,7 +140,7 @@ class Webhooks:
 
     async def _context(self, info: CallInfo) -> CallerContext:
         try:
-            async with asyncio.timeout(CONTEXT_LIMIT_S), self._looking_up:
+            async with asyncio.timeout(self._settings.context_s), self._looking_up:
                 return await self._context_of(info)
         except Exception as error:  # whatever it is, the caller must be answered
             count("contexts_missed")
@@ -178,7 +178,7 @@ class Webhooks:
         if stored.next == "fallback" or stored.meta.outcome not in ("", Outcome.DROPPED):
             return _xml(self._fall_back(TOLD))
         times = await self._store.broke(call, wall(), _broken_before(request))
-        if times > RESUMES:
+        if times > self._streams:
             return _xml(self._fall_back(CUT_SHORT))
         count("streams_resumed")
         token = await self._store.new_token(call)

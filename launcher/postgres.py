@@ -45,6 +45,7 @@ class Postgres:
         self._data = directory / "data"
         self._durable = durable
         self._child: ChildProcess | None = None
+        self._port: int | None = None  # once it has run
 
     @property
     def pid(self) -> int | None:
@@ -57,7 +58,9 @@ class Postgres:
         return self._home / "postgres.log"
 
     def start(self) -> str:
-        """Starts the server, a new cluster if there is none, and returns its URL. Raises `LaunchError`."""
+        """Starts the server, a new cluster if there is none, and returns its URL; after `stop`, the same. Raises
+        `LaunchError`.
+        """
         binaries = _binaries()
         user = _system_user()
         self._home.mkdir(parents=True, exist_ok=True)
@@ -116,7 +119,7 @@ class Postgres:
 
     def _launch(self, binaries: Path, user: str | None) -> int:
         for attempt in range(_ATTEMPTS):
-            [port] = free_ports(1)
+            port = self._port or free_ports(1)[0]
             options = {**_COMMON, **({} if self._durable else _FRAGILE), "port": str(port)}
             words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
             command = [str(binaries / "postgres"), "-D", str(self._data), *words]
@@ -129,10 +132,10 @@ class Postgres:
             except BaseException as error:
                 taken = "Address already in use" in child.output()
                 child.stop()
-                if isinstance(error, LaunchError) and taken and attempt + 1 < _ATTEMPTS:
+                if isinstance(error, LaunchError) and taken and not self._port and attempt + 1 < _ATTEMPTS:
                     continue
                 raise
-            self._child = child
+            self._child, self._port = child, port
             return port
         raise LaunchError("Postgres found no free port: try again.")
 

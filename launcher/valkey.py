@@ -23,6 +23,7 @@ class Valkey:
         self._home = directory
         self._durable = durable
         self._child: ChildProcess | None = None
+        self._place: tuple[int, str] | None = None  # port and password, once it has run
 
     @property
     def pid(self) -> int | None:
@@ -35,14 +36,15 @@ class Valkey:
         return self._home / "valkey.log"
 
     def start(self) -> str:
-        """Starts the server and returns its URL (database 0 of 64). Raises `LaunchError`."""
+        """Starts the server and returns its URL (database 0 of 64); after `stop`, at the same URL. Raises
+        `LaunchError`.
+        """
         binary = _binary()
         self._home.mkdir(parents=True, exist_ok=True)
         self._home.chmod(0o700)  # the configuration holds the password
         self.clear_stale()
-        password = secrets.token_urlsafe(24)
+        port, password = self._place or (free_ports(1)[0], secrets.token_urlsafe(24))
         for attempt in range(_ATTEMPTS):
-            [port] = free_ports(1)
             configuration = self._configure(port, password)
             child = ChildProcess("Valkey", [str(binary), str(configuration)], self.log, cwd=self._home)
             child.start()
@@ -51,10 +53,11 @@ class Valkey:
             except BaseException as error:
                 taken = "Address already in use" in child.output()
                 child.stop()
-                if isinstance(error, LaunchError) and taken and attempt + 1 < _ATTEMPTS:
-                    continue
-                raise
-            self._child = child
+                if self._place or not isinstance(error, LaunchError) or not taken or attempt + 1 == _ATTEMPTS:
+                    raise
+                [port] = free_ports(1)
+                continue
+            self._child, self._place = child, (port, password)
             return f"redis://:{password}@127.0.0.1:{port}/0"
         raise LaunchError("Valkey found no free port: try again.")
 

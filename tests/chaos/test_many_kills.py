@@ -12,7 +12,7 @@ from collections import defaultdict
 
 import pytest
 
-from actors.stream import HOST_STEADY_S
+from engine.settings import Settings
 from simulators.caller import Caller, Gap
 from simulators.model import Rule, says, tool
 from tests.chaos.trials import Row, Trials
@@ -34,7 +34,9 @@ KILLS = int(os.environ.get("KILLS", "3"))
 LINES = 20  # over two replicas, each of which has its calls on one host
 ROUND_S = 3.0  # kills come at any moment of the first so many seconds in which there is a spare host
 AFTERMATH_S = 2.0  # of a blow
-UNSTEADY_S = HOST_STEADY_S + 1.0  # from a blow; three that come faster give a call up
+UNSTEADY_S = (
+    Settings.model_fields["host_steady_s"].default + 1.0
+)  # from a blow; three that come faster give a call up
 LIMIT_S = 5.0  # more than ten times what was measured
 
 STORY = ("It was cold.", "The car stood still.", "Nobody knew.")

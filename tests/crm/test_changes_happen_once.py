@@ -3,13 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
-from crm.tools import DealershipTools
+from crm.tools import DealershipTools, Limits
 from engine.messages import ToolResult
 
 Ask = Callable[..., Awaitable[tuple[ToolResult, dict[str, Any]]]]
@@ -158,6 +159,107 @@ async def test_a_change_survives_the_loss_of_every_connection(ask: Ask, rows: as
     result, answer = await ask("book_appointment", **BOOKING)
     assert result.ok, answer
     assert await rows.fetchval("SELECT count(*) FROM appointment") == 1
+
+
+class Cut:
+    """Stands before Postgres. Armed, it cuts the first connection that sends COMMIT: before Postgres has it, or after.
+    Then nobody gets through until `back`."""
+
+    def __init__(self, url: str, *, reaches_it: bool) -> None:
+        self._host, self._port = urlsplit(url).hostname, urlsplit(url).port
+        self._reaches_it = reaches_it
+        self.armed = False
+        self.away = False
+        self.cuts = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.away:
+            writer.transport.abort()
+            return
+        up_reader, up_writer = await asyncio.open_connection(self._host, self._port)
+        try:
+            async with asyncio.TaskGroup() as both:
+                down = both.create_task(self._pass(up_reader, writer))
+                while data := await reader.read(65536):
+                    if self.armed and b"COMMIT" in data:
+                        self.armed, self.away = False, True
+                        self.cuts += 1
+                        down.cancel()
+                        if self._reaches_it:
+                            up_writer.write(data)
+                            await up_reader.read(1)  # its answer: it is done
+                        break
+                    up_writer.write(data)
+                down.cancel()
+        finally:
+            writer.transport.abort()
+            up_writer.transport.abort()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+
+
+@asynccontextmanager
+async def cut_at_commit(
+    url: str, make_tools: Callable[..., DealershipTools], ask_of: Any, *, reaches_it: bool, run_s: float = 7.0
+) -> AsyncIterator[tuple[Cut, Ask]]:
+    cut = Cut(url, reaches_it=reaches_it)
+    server = await asyncio.start_server(cut.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    toolbox = make_tools(
+        database_url=url.replace(f":{urlsplit(url).port}/", f":{port}/"), limits=Limits(run=run_s)
+    )
+    await toolbox.open()
+    try:
+        cut.armed = True
+        yield cut, ask_of(toolbox)
+    finally:
+        await toolbox.close()
+        server.close()
+
+
+@pytest.mark.parametrize("reaches_it", [True, False])
+@pytest.mark.parametrize("away_s", [0.0, 1.0])
+async def test_a_booking_whose_commit_was_lost_is_read_back_or_made_when_postgres_is_back(
+    seeded_url: str,
+    make_tools: Callable[..., DealershipTools],
+    ask_of: Any,
+    rows: asyncpg.Connection,
+    reaches_it: bool,
+    away_s: float,
+) -> None:
+    async with cut_at_commit(seeded_url, make_tools, ask_of, reaches_it=reaches_it) as (cut, ask):
+        asking = asyncio.create_task(ask("book_appointment", key="K", **BOOKING))
+        async with asyncio.timeout(30):
+            while not cut.away:  # noqa: ASYNC110 - the cut has nobody to tell
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(away_s)
+            cut.away = False
+            result, answer = await asking
+        assert (cut.cuts, result.replayed) == (1, reaches_it)
+        assert answer["booked"], answer
+        assert await rows.fetchval("SELECT count(*) FROM appointment") == 1
+
+
+@pytest.mark.parametrize("reaches_it", [True, False])
+async def test_a_booking_whose_commit_was_lost_is_told_as_unknown_while_postgres_stays_away(
+    seeded_url: str,
+    make_tools: Callable[..., DealershipTools],
+    ask_of: Any,
+    rows: asyncpg.Connection,
+    reaches_it: bool,
+) -> None:
+    async with cut_at_commit(seeded_url, make_tools, ask_of, reaches_it=reaches_it, run_s=1.5) as (cut, ask):
+        result, answer = await ask("book_appointment", key="K", **BOOKING)
+        assert not result.ok
+        assert "not known whether" in answer["error"]
+        _, refused = await ask("book_appointment", **BOOKING)
+        assert "can't be reached" in refused["error"], "nothing was sent: that is no secret"
+        cut.away = False
+        again, _ = await ask("book_appointment", key="K", epoch=2, **BOOKING)  # by who goes on with the call
+        assert (again.ok, again.replayed) == (True, reaches_it)
+        assert await rows.fetchval("SELECT count(*) FROM appointment") == 1
 
 
 async def test_a_row_that_stays_locked_is_an_answer_not_a_hanging_call(

@@ -73,7 +73,7 @@ async def frail_pg(server: PostgresServer) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture
 async def frail_log(frail_pg: AsyncEngine) -> AsyncIterator[CallLog]:
-    writer = CallLog(frail_pg)
+    writer = CallLog(frail_pg, write_s=0.5)
     writer.start()
     yield writer
     await writer.close()
@@ -413,9 +413,8 @@ async def test_a_full_spool_drops_and_counts_but_keeps_room_for_ends_of_calls(
 
 
 async def test_a_postgres_that_hangs_holds_nobody_up_and_loses_nothing(
-    server: PostgresServer, frail_pg: AsyncEngine, frail_log: CallLog, monkeypatch: pytest.MonkeyPatch
+    server: PostgresServer, frail_pg: AsyncEngine, frail_log: CallLog
 ) -> None:
-    monkeypatch.setattr("engine.calllog._WRITE_S", 0.5)
     frail_log.open_call(info())
     assert await frail_log.flush(PATIENCE)
     postmaster = psutil.Process(server.get_pid())
@@ -433,9 +432,8 @@ async def test_a_postgres_that_hangs_holds_nobody_up_and_loses_nothing(
 
 
 async def test_a_connection_that_hangs_is_given_up_for_another(
-    frail_pg: AsyncEngine, frail_log: CallLog, monkeypatch: pytest.MonkeyPatch
+    frail_pg: AsyncEngine, frail_log: CallLog
 ) -> None:
-    monkeypatch.setattr("engine.calllog._WRITE_S", 0.5)
     frail_log.open_call(info())
     assert await frail_log.flush(PATIENCE)
     query = """

@@ -10,19 +10,14 @@ from engine.actor import Actor, Ref, spawn
 from engine.clock import run_virtual
 from engine.gauges import Gauges, gauges
 from engine.host import CallHost, CallRuntime, HostLost
-from engine.hostpool import (
-    CLOSE_ALL_LIMIT_S,
-    EMPTY_LIMIT_S,
-    MAKING_MOST,
-    RESUMED_S,
-    WARM_LEAST,
-    HostPlacement,
-    HostPool,
-)
+from engine.hostpool import CLOSE_ALL_LIMIT_S, HostPlacement, HostPool
 from engine.link import LinkEnd
 from engine.messages import Attach, CallInfo, Start, Tick
+from engine.supervision import Hosts
 from engine.wire import HostWire, NearWire
 from tests.engine.wires import join
+
+POLICY = Hosts(start_s=60.0, make_again_s=1.0, resumed_s=1.0, empty_s=30.0, outage_s=1.0)
 
 
 class Call(Actor):
@@ -120,7 +115,7 @@ class Replica:
         warms_in_s: float = 0.0,
     ) -> None:
         self.processes: list[Process] = []
-        self.pool = HostPool(self._start, calls_per_host, spares, outage_s=1.0)
+        self.pool = HostPool(self._start, calls_per_host, spares, POLICY)
         self.most_at_once = 0
         self._hang, self._cold, self._warms_in_s = hang, cold, warms_in_s
         spawn(self.pool, "hosts")
@@ -186,9 +181,9 @@ def test_while_calls_of_a_lost_host_are_led_again_no_host_is_started_but_for_tho
         first.dies()
         await asyncio.sleep(0.01)  # it is known
         await replica.place("CA1")
-        await asyncio.sleep(RESUMED_S / 2)
+        await asyncio.sleep(POLICY.resumed_s / 2)
         assert len(replica.processes) == made
-        await asyncio.sleep(RESUMED_S)
+        await asyncio.sleep(POLICY.resumed_s)
         assert len(replica.processes) == made + 1
 
         second, *_ = [one for one in replica.processes if one.calls and one is not first]
@@ -204,7 +199,7 @@ def test_while_calls_of_a_lost_host_are_led_again_no_host_is_started_but_for_tho
 def test_after_a_peak_two_hosts_are_left_and_the_others_are_closed_before_they_are_killed() -> None:
     async def story(replica: Replica) -> None:
         await replica.peak(5)
-        await asyncio.sleep(EMPTY_LIMIT_S - 1)
+        await asyncio.sleep(POLICY.empty_s - 1)
         assert replica.ended() == []
         await asyncio.sleep(3)
         assert len(replica.pool.pids) == 2
@@ -217,7 +212,7 @@ def test_after_a_peak_two_hosts_are_left_and_the_others_are_closed_before_they_a
 def test_after_the_peak_calls_are_taken_as_before() -> None:
     async def story(replica: Replica) -> None:
         await replica.peak(3)
-        await asyncio.sleep(2 * EMPTY_LIMIT_S)
+        await asyncio.sleep(2 * POLICY.empty_s)
         await replica.place("CA7")
         await replica.place("CA8")
 
@@ -228,7 +223,7 @@ def test_a_host_with_a_call_is_not_given_back_however_long_it_lasts() -> None:
     async def story(replica: Replica) -> None:
         kept = await replica.place("CA-long")
         await replica.peak(3)
-        await asyncio.sleep(3 * EMPTY_LIMIT_S)
+        await asyncio.sleep(3 * POLICY.empty_s)
         assert kept.pid in replica.pool.pids
         assert len(replica.pool.pids) == 2  # that host and a spare
         [host] = [process for process in replica.processes if id(process) == kept.pid]
@@ -240,9 +235,9 @@ def test_a_host_with_a_call_is_not_given_back_however_long_it_lasts() -> None:
 def test_a_host_that_gets_a_call_again_in_time_is_kept() -> None:
     async def story(replica: Replica) -> None:
         first, second = await replica.place("CA1"), await replica.place("CA2")
-        await asyncio.sleep(EMPTY_LIMIT_S)
+        await asyncio.sleep(POLICY.empty_s)
         first.leave()
-        await asyncio.sleep(EMPTY_LIMIT_S - 1)
+        await asyncio.sleep(POLICY.empty_s - 1)
         again = await replica.place("CA3")
         assert again.pid == first.pid
         second.leave()
@@ -261,7 +256,7 @@ def test_a_host_that_is_given_back_ends_when_its_log_is_written_or_has_waited_lo
             for call in process.calls:
                 call.stop()
             process.written.clear()  # Postgres is away
-        await asyncio.sleep(EMPTY_LIMIT_S + 0.5)
+        await asyncio.sleep(POLICY.empty_s + 0.5)
         patient, hopeless = [one for one in replica.processes if id(one) not in replica.pool.pids]
         assert (patient.ends, hopeless.ends) == ([], [])
         patient.written.set()
@@ -279,7 +274,7 @@ def test_hosts_that_are_shared_are_given_back_when_their_last_call_has_left() ->
         assert len({call.pid for call in calls}) == 3
         for call in calls[:-1]:
             call.leave()
-        await asyncio.sleep(2 * EMPTY_LIMIT_S)
+        await asyncio.sleep(2 * POLICY.empty_s)
         assert len(replica.pool.pids) == 2  # the last call's, and a spare
         assert calls[-1].pid in replica.pool.pids
 
@@ -292,7 +287,7 @@ def test_leaving_twice_is_leaving_once() -> None:
         call.leave()
         await asyncio.sleep(1)
         call.leave()
-        await asyncio.sleep(2 * EMPTY_LIMIT_S)
+        await asyncio.sleep(2 * POLICY.empty_s)
         assert len(replica.pool.pids) == 2
 
     played(story)
@@ -378,20 +373,20 @@ def test_calls_that_come_at_once_wait_for_hosts_that_are_made_at_once() -> None:
         began = loop.time()
         calls = await asyncio.gather(*(replica.place(f"CA{n}") for n in range(10)))
         assert len({call.pid for call in calls}) == 10
-        rounds = -(-(10 - WARM_LEAST) // MAKING_MOST)
+        rounds = -(-(10 - POLICY.warm_least) // POLICY.making_most)
         assert loop.time() - began < rounds * 1.5 + 0.1
         await asyncio.sleep(3)
         assert len(replica.processes) == 11  # one to spare
 
     replica = played(story, warms_in_s=1.5)
-    assert replica.most_at_once == MAKING_MOST
+    assert replica.most_at_once == POLICY.making_most
 
 
 def test_an_idle_replica_makes_its_hosts_one_after_the_other() -> None:
     async def story(replica: Replica) -> None:
         await replica.pool.ready()
         await asyncio.sleep(5)
-        assert len(replica.pool.pids) == WARM_LEAST
+        assert len(replica.pool.pids) == POLICY.warm_least
 
     assert played(story, warms_in_s=1.5).most_at_once == 1
 
@@ -432,7 +427,7 @@ def test_as_many_calls_as_there_are_spares_need_not_wait_and_spares_are_kept() -
         assert len(set(replica.pool.pids) - {call.pid for call in calls}) == 5
         for call in calls:
             call.leave()
-        await asyncio.sleep(2 * EMPTY_LIMIT_S)
+        await asyncio.sleep(2 * POLICY.empty_s)
         assert len(replica.pool.pids) == 5
 
     played(story, spares=5, warms_in_s=1.5)

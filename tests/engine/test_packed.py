@@ -49,7 +49,7 @@ class Replica:
 
     def __init__(self, ends_in_s: float) -> None:
         self.made: list[Call] = []
-        self.calls = PackedCalls(self._open, "a replica")
+        self.calls = PackedCalls(self._open, "a replica", 60.0)
         self.closed_with: list[bool] = []
         self._ends_in_s = ends_in_s
         spawn(self.calls, "calls")

@@ -18,11 +18,12 @@ from engine.clock import run_virtual
 from engine.door import PREFIX, Door
 from engine.messages import CallerContext, CallInfo
 from engine.session import ASKING, Meta, Order, SessionAway, SessionStore, Whereabouts, Written
-from engine.webhooks import CONTEXTS_AT_ONCE, RESUMES, Webhooks, caller_of
+from engine.webhooks import CONTEXTS_AT_ONCE, Webhooks, caller_of
 from tests.virtual.rig import Log, new_settings
 
 CALL = "CA0123"
 TOKEN_TTL_S = 60
+STREAMS = new_settings().call_streams
 
 
 @pytest.mark.parametrize("number", ["", "+266696687", "anonymous", "Anonymous", "Restricted", "unavailable"])
@@ -181,7 +182,7 @@ def test_a_call_that_went_on_by_the_first_of_two_answers_runs_on(redis_url: str)
 async def test_a_call_is_taken_up_after_three_breaks_though_each_was_told_twice(redis_url: str) -> None:
     async with line(redis_url) as taking:
         await taking.streams(await taking.post("incoming"), "MZ0")
-        for n in range(RESUMES):
+        for n in range(STREAMS):
             await taking.post("stream-ended")
             await taking.streams(await taking.post("stream-ended"), f"MZ{n + 1}")
         assert verbs(await taking.answer("stream-ended"))[-1][0] == "Hangup"
@@ -190,7 +191,7 @@ async def test_a_call_is_taken_up_after_three_breaks_though_each_was_told_twice(
 async def test_an_end_that_does_not_tell_of_which_stream_it_is_counts(redis_url: str) -> None:
     async with line(redis_url) as taking:
         await taking.post("incoming")
-        for _ in range(RESUMES):
+        for _ in range(STREAMS):
             await taking.post("stream-ended")
         assert verbs(await taking.answer("stream-ended"))[-1][0] == "Hangup"
 

@@ -537,7 +537,7 @@ class Rig:
             return CallRuntime(self._make_call, self._nothing, self._nothing)
 
         if self.calls is None:
-            self.calls = PackedCalls(open_runtime, "here")
+            self.calls = PackedCalls(open_runtime, "here", 60.0)
             spawn(self.calls, "calls")
         return self.calls
 

@@ -8,7 +8,6 @@ import pytest
 
 from actors.call import CallActor, CallPorts
 from actors.replying import Replying
-from actors.stream import HOST_STEADY_S, HOSTS_LIMIT, STEADY_S
 from actors.stt import SttActor
 from engine import audio, phrases
 from engine.actor import spawn
@@ -18,6 +17,7 @@ from engine.host import Calls
 from engine.link import LinkEnd
 from engine.messages import CallerAudio, CallInfo, Down, Drained, DtmfPressed, Start
 from engine.routes import Route, Routes
+from engine.supervision import Supervision
 from engine.telemetry import snapshot
 from engine.vendors.deepgram import VendorLost
 from tests.virtual.rig import CALL, GREETING, Ear, Log, Rig, Tools, _SpeakSocket, new_settings
@@ -25,6 +25,7 @@ from tests.virtual.test_conversation import BYE, LONG, play
 from tests.virtual.test_resume import PATIENT, SLOW, words
 
 DEAD_AIR_S = 10.0
+POLICY = Supervision.by(new_settings()).calls
 UNASKING = new_settings().model_copy(update={"silence_prompt_s": 600.0})  # "are you there?" is never asked
 
 
@@ -87,7 +88,7 @@ def test_a_resume_is_tried_three_times_after_the_loss_of_a_steady_call_actor(
 ) -> None:
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")
-        await asyncio.sleep(STEADY_S)
+        await asyncio.sleep(POLICY.steady_s)
         rig.observe = Poison()
         await rig.crash()
         await rig.until(rig.closed.is_set)
@@ -99,7 +100,9 @@ def test_a_resume_is_tried_three_times_after_the_loss_of_a_steady_call_actor(
 
 
 @pytest.mark.parametrize(
-    ("packed", "steady_s"), [(False, HOST_STEADY_S), (True, STEADY_S)], ids=["its host", "packed"]
+    ("packed", "steady_s"),
+    [(False, POLICY.host_steady_s), (True, POLICY.steady_s)],
+    ids=["its host", "packed"],
 )
 def test_a_call_that_loses_one_call_actor_after_the_other_goes_on_when_each_was_steady(
     redis_url: str, packed: bool, steady_s: float
@@ -118,14 +121,16 @@ def test_a_call_that_loses_one_call_actor_after_the_other_goes_on_when_each_was_
 
 
 @pytest.mark.parametrize(
-    ("packed", "steady_s"), [(False, HOST_STEADY_S), (True, STEADY_S)], ids=["its host", "packed"]
+    ("packed", "steady_s"),
+    [(False, POLICY.host_steady_s), (True, POLICY.steady_s)],
+    ids=["its host", "packed"],
 )
 def test_a_call_that_loses_three_in_a_row_before_they_are_steady_is_given_up(
     redis_url: str, packed: bool, steady_s: float
 ) -> None:
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")
-        await asyncio.sleep(STEADY_S)
+        await asyncio.sleep(POLICY.steady_s)
         for _ in range(1 + 3):  # the first was steady
             await rig.crash()
             await asyncio.sleep(steady_s - 0.5)
@@ -139,12 +144,12 @@ def test_a_call_that_loses_three_in_a_row_before_they_are_steady_is_given_up(
 def test_a_call_that_loses_host_after_host_is_given_up_in_the_end(redis_url: str) -> None:
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")
-        for _ in range(HOSTS_LIMIT):
-            await asyncio.sleep(HOST_STEADY_S + 0.5)
+        for _ in range(POLICY.hosts):
+            await asyncio.sleep(POLICY.host_steady_s + 0.5)
             await rig.crash()
         await rig.until(rig.closed.is_set)
         assert words(rig.heard) == words(GREETING + phrases.UNAVAILABLE)
-        assert len(rig.actors) == HOSTS_LIMIT
+        assert len(rig.actors) == POLICY.hosts
 
     play(story, redis_url, LONG, settings=UNASKING)
 

@@ -6,7 +6,7 @@ import pytest
 import redis.asyncio as redis_async
 
 from actors.call import CallActor
-from engine.callrows import FinalizeCall, LogEvent
+from engine.callrows import FinalizeCall, LogEvent, LogTranscript
 from engine.clock import now, outside, wall
 from engine.history import Said
 from engine.messages import Playback
@@ -339,6 +339,22 @@ def test_a_session_that_redis_has_lost_is_written_whole_again(redis_url: str) ->
         await rig.hears("On Friday we have nine")
 
     play(story, redis_url, LONG, SLOTS, OFFER)
+
+
+def test_what_a_lost_host_had_still_to_log_is_logged_by_its_successor(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("Tell me a story")
+        await rig.hears("The end.")
+        await rig.quiet()
+        before = [(row.turn, row.index, row.speaker, row.text, row.at) for row in rig.log.of(LogTranscript)]
+        rig.log.entries.clear()  # Postgres is away
+        await rig.crash()
+        await asyncio.sleep(1)
+        after = [(row.turn, row.index, row.speaker, row.text, row.at) for row in rig.log.of(LogTranscript)]
+        assert sorted(after) == sorted(before)
+
+    play(story, redis_url, LONG)
 
 
 def test_while_redis_is_away_nothing_is_changed_and_nothing_promised(redis_url: str) -> None:

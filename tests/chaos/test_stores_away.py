@@ -1,0 +1,201 @@
+"""Redis and Postgres are away while calls go on: callers are told nothing false, and all is whole afterwards."""
+
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from engine.callrows import Outcome
+from simulators.twilio.twiml import Dial, read
+from tests.chaos.stores import (
+    POSTGRES_AWAY_S,
+    REDIS_AWAY_S,
+    Clock,
+    Person,
+    Stores,
+    log_says,
+    note,
+    same,
+    session_says,
+    stores_of,
+)
+from tests.chaos.trials import Trials
+from tests.chaos.victims import where
+from tests.whole.bench import FALLBACK, eventually
+from tests.whole.fixtures import own_twilio
+
+pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
+
+PROMPT_S = 1.5  # to the first word of an answer that needs no tool; ten times what was measured
+WEBHOOK_S = 5.0  # Twilio waits 15 s
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def app_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stores]:
+    async with stores_of(tmp_path_factory.mktemp("stores")) as stores:
+        yield stores
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def stores(app_of_its_own: Stores) -> AsyncIterator[Stores]:
+    async with own_twilio(app_of_its_own.bench):
+        yield app_of_its_own
+
+
+async def all_ready(stores: Stores) -> None:
+    async def look() -> bool:
+        return set((await stores.ready()).values()) == {"ok"}
+
+    await eventually(look, "an app that is ready")
+
+
+async def same_in_session(stores: Stores, person: Person) -> None:
+    """Waits until the session of a running call has all that its caller has heard."""
+
+    async def look() -> bool:
+        return same(await session_says(stores.bench, person.talk), person.talk.heard())
+
+    await eventually(look, "the whole session")
+
+
+async def known_as_live(stores: Stores, person: Person) -> None:
+    """Waits until the call has its slot, and is in the list of live calls."""
+    sid = person.talk.sid
+
+    async def look() -> bool:
+        return sid in await stores.bench.slots() and sid in await stores.bench.live()
+
+    await eventually(look, "the call's slot, and its place in the list")
+
+
+async def whole(stores: Stores, person: Person, outcome: str) -> None:
+    """The session and the call log tell of this call what its caller heard, to its end."""
+    bench, talk = stores.bench, person.talk
+    logged = await bench.logged(talk.sid, outcome)
+    assert logged["ended_at"] is not None
+
+    async def written() -> bool:
+        return (await bench.session(talk.sid)).meta.outcome == outcome
+
+    await eventually(written, "the end of the session")
+    for told in (await session_says(bench, talk), await log_says(bench, talk)):
+        assert same(told, talk.heard()), (told, talk.heard())
+
+
+async def test_while_redis_hangs_calls_go_on_and_are_written_whole_afterwards(
+    stores: Stores, trials: Trials
+) -> None:
+    bench = stores.bench
+    for row in trials.of(f"Redis hangs for {REDIS_AWAY_S:g} s", "every sentence; changes are refused"):
+        ann, bob = await Person.calls(bench), await Person.calls(bench)
+        before = await ann.asks("Tell me a story", "once.")
+
+        stores.redis(signal.SIGSTOP)
+        away = Clock()
+        await bob.caller.hang_up()
+        delays = [await ann.asks("Tell me a story", "once.")]
+        await ann.asks("Book 0 now", "Nothing can be changed.")
+        await ann.asks("When can I come", "You can come.")  # Postgres is there
+        await ann.interrupts()
+        asked = Clock()
+        for _ in range(2):
+            answer = await bench.post("incoming", bench.ringing(bench.number()))
+            verbs = read(answer.content, bench.app.url)
+            assert [verb.number for verb in verbs if isinstance(verb, Dial)] == [FALLBACK]
+        assert asked.s < WEBHOOK_S
+        assert (await stores.ready())["redis"] == "away"
+        assert await stores.alive()
+        delays += await ann.talks(REDIS_AWAY_S - away.s)
+        stores.redis(signal.SIGCONT)
+
+        back = Clock()
+
+        await same_in_session(stores, ann)
+        row.recovered_s.append(back.s)
+        await ann.asks("Book 1 now", "You are booked.")
+        await all_ready(stores)
+        assert await bench.slots() == [ann.talk.sid]
+        await ann.says_goodbye()
+        await whole(stores, ann, Outcome.COMPLETED)
+        await whole(stores, bob, Outcome.CALLER_HUNG_UP)
+        print(f"to the first word: {before:.2f} s, while Redis hung {delays}")
+        assert max(delays) < PROMPT_S
+        note(row, ann, delays)
+
+
+async def test_a_redis_that_comes_back_empty_is_given_all_again(stores: Stores, trials: Trials) -> None:
+    bench = stores.bench
+    for row in trials.of("Redis comes back empty after 2 s", "every sentence"):
+        await all_ready(stores)
+        ann = await Person.calls(bench)
+        await ann.asks("Tell me a story", "once.")
+
+        stores.redis(signal.SIGKILL)
+        away = Clock()
+        delays = [await ann.asks("Tell me a story", "once.")]
+        await away.until(2.0)
+        await stores.redis_again(empty=True)
+        back = Clock()
+
+        await known_as_live(stores, ann)
+        delays.append(await ann.asks("Tell me a story", "once."))
+        row.recovered_s.append(back.s)
+        places = await where(bench, [ann.talk])
+        os.kill(places[ann.talk.sid].host_pid, signal.SIGKILL)
+        await where(bench, [ann.talk], min_epoch=2)
+        await ann.asks("Tell me a story", "once.")
+        asked = [
+            one["content"] for one in ann.talk.exchanges()[-1].request["messages"] if one["role"] == "user"
+        ]
+        assert asked == ["Tell me a story"] * 4, "its successor does not know all"
+        await ann.says_goodbye()
+        await whole(stores, ann, Outcome.COMPLETED)
+        assert max(delays) < PROMPT_S
+        note(row, ann, delays)
+
+
+@pytest.mark.parametrize("way", ["hangs", "is killed"])
+async def test_while_postgres_is_away_calls_go_on_and_are_logged_whole_afterwards(
+    stores: Stores, trials: Trials, way: str
+) -> None:
+    bench = stores.bench
+    away_s = POSTGRES_AWAY_S if way == "hangs" else 3.0
+    for row in trials.of(f"Postgres {way}, for {away_s:g} s", "every sentence; no tool promises anything"):
+        await all_ready(stores)
+        ann, bob = await Person.calls(bench), await Person.calls(bench)
+
+        stores.database(signal.SIGSTOP if way == "hangs" else signal.SIGKILL)
+        away = Clock()
+        await bob.caller.hang_up()
+        delays = [await ann.asks("Tell me a story", "once.")]
+        await ann.asks("When can I come", "I can't look it up.")
+        await ann.asks("Book 2 now", "I can't book it.")
+        await ann.interrupts()
+        cid = await Person.calls(bench)  # greeted as somebody unknown
+        delays.append(await cid.asks("Tell me a story", "once."))
+        await cid.says_goodbye()
+        assert (await stores.ready())["postgres"] == "away"
+        assert await stores.alive()
+        delays += await ann.talks(away_s - away.s)
+        if way == "hangs":
+            stores.database(signal.SIGCONT)
+        else:
+            await stores.database_again()
+
+        back = Clock()
+        await ann.asks("Book 3 now", "You are booked.")
+        await ann.says_goodbye()
+        for person, outcome in (
+            (ann, Outcome.COMPLETED),
+            (bob, Outcome.CALLER_HUNG_UP),
+            (cid, Outcome.COMPLETED),
+        ):
+            await whole(stores, person, outcome)
+        row.recovered_s.append(back.s)
+        booked = await bench.rows("SELECT call FROM appointment WHERE call = $1", ann.talk.sid)
+        assert len(booked) == 1
+        print(f"to the first word, while Postgres was away: {delays}")
+        assert max(delays) < PROMPT_S
+        note(row, ann, delays)

@@ -49,6 +49,7 @@ from engine.hostpool import HostPool
 from engine.ingress import Ingress, IngressPorts
 from engine.media_stream import Left
 from engine.messages import CallerContext, CallInfo, Start, ToolRequest, ToolResult
+from engine.models import RoutedModel
 from engine.packed import PackedCalls
 from engine.session import SessionAway, SessionStore
 from engine.settings import Settings, SettingsError, load_settings
@@ -191,13 +192,14 @@ async def open_call_runtime(settings: Settings, tools: Any, records: Records) ->
     Its end leaves `records` open.
     """
     # Imported where CallActors run and nowhere else: it takes 0.7 s.
-    from engine.vendors.openai import ChatModel
+    from engine.vendors.openai import chat_models
 
-    model, context = ChatModel(settings), plain_context(settings)
+    models, context = chat_models(settings), plain_context(settings)
+    model = RoutedModel(models, settings)
     specs = make_toolbox(settings).specs
 
     # Before the first call, which would pay for connections, imports and look-ups with a quarter of a second.
-    firsts = (tools.pid.remote(), records.store.ping(), _ask_postgres(records.engine), model.warm())
+    firsts = (tools.pid.remote(), records.store.ping(), _ask_postgres(records.engine), models[0].warm())
     for state in await asyncio.gather(*(_state_of(first, settings.ready_check_s) for first in firsts)):
         if state != "ok":
             log.warning("the first calls will find it cold: %s", state)
@@ -241,7 +243,13 @@ async def open_call_runtime(settings: Settings, tools: Any, records: Records) ->
     async def settle() -> None:
         await records.log.flush(settings.outage_s)
 
-    return CallRuntime(make_call, model.close, settle)
+    async def close() -> None:
+        async with contextlib.AsyncExitStack() as closing:
+            for one in models:
+                closing.push_async_callback(one.close)
+            closing.push_async_callback(model.close)
+
+    return CallRuntime(make_call, close, settle)
 
 
 # ---------------------------------------------------------------- the ingress

@@ -3,7 +3,7 @@
 Told:  by Stream  Attached, Refused
        by Media   SpeechPlayed, Cleared, DtmfPressed, CallerGone
        by Stt     SpeechStarted, Interim, Final, TurnEnded, TurnResumed, SttLost, SttBack
-       by Llm     Sentence, ToolCalls, ReplyEnded, ReplyFailed
+       by Llm     Sentence, ToolCalls, AttemptFailed, ReplyEnded, ReplyFailed
        by tools   ToolResult
 Tells: Stream     Attach, CallEnded
        Media      Speak, Hush, Clear, HangUp, Transfer, Noted
@@ -32,6 +32,7 @@ from actors.speaking import Speaking
 from actors.toolruns import ToolRuns
 from engine import phrases
 from engine.actor import Actor, Ref
+from engine.attempts import Patience
 from engine.calllog import CallLog
 from engine.callrows import Outcome, Speaker
 from engine.clock import now, wall
@@ -39,6 +40,7 @@ from engine.history import Cause, TurnBegan
 from engine.messages import (
     Attach,
     Attached,
+    AttemptFailed,
     CallEnded,
     CallerContext,
     CallerGone,
@@ -140,7 +142,9 @@ class CallActor(Actor):
         self._replying = Replying(
             self._record,
             Brief(self._context.prompt, [tool_schema(spec) for spec in schemas]),
-            self.spawn(LlmActor(ports.model, self, self._record.epoch), "llm"),
+            self.spawn(
+                LlmActor(ports.model, self, self._record.epoch, Patience.of(settings), self._call), "llm"
+            ),
             self._speaking,
             self._runs,
             self._ending,
@@ -153,6 +157,7 @@ class CallActor(Actor):
             settings.silence_prompt_s,
             settings.silence_prompts,
             settings.filler_s,
+            settings.filler_again_s,
         )
         self._turns = TurnTaking(manners, now())
         meta = self._record.meta
@@ -217,6 +222,9 @@ class CallActor(Actor):
                 self._hold()
             case ToolResult():
                 await self._tool_result(message)
+            case AttemptFailed():
+                self._replying.troubled(message)
+                self._turns.troubled()
             case ReplyEnded() | ReplyFailed():
                 await self._reply_over(message)
             case DtmfPressed(n, digit):

@@ -22,6 +22,7 @@ from engine.calllog import CallLog
 from engine.callrows import Entry
 from engine.clock import now
 from engine.messages import (
+    AttemptFailed,
     CallerContext,
     Down,
     Message,
@@ -47,6 +48,7 @@ GRACE_S = 1.0  # virtual seconds for a message that the tape has
 _OWN = (
     Sentence,
     ToolCalls,
+    AttemptFailed,
     ReplyEnded,
     ReplyFailed,
     Tick,

@@ -1,7 +1,8 @@
 """The agent's reply to a turn: the model is asked, its sentences are spoken, its calls of tools are run.
 
-A turn has one reply and a reply one or more requests: the model is asked again when its tools have answered, and once
-more when it failed before it said anything. What the model tells of any other request is not heard.
+A turn has one reply and a reply one or more requests: the model is asked again when its tools have answered. What the
+model tells of any other request is not heard. How often one request is tried is LlmActor's business; here it is
+answered, or it has failed and the caller hears an apology.
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from engine.history import (
     model_messages,
     unfinished_turn,
 )
-from engine.messages import Cancel, ReplyEnded, ReplyFailed, Respond, ToolCall, Usage
+from engine.messages import AttemptFailed, Cancel, ReplyEnded, ReplyFailed, Respond, ToolCall, Usage
 from engine.record import CallRecord
 from engine.telemetry import count
 from engine.tools import TRANSFER_CALL
@@ -48,7 +49,6 @@ class _Reply:
     turn: int
     request: int = 0  # 0: not asked for yet
     ended: bool = False
-    tried: int = 0
     go_on: bool = False
     may_call: bool = True
 
@@ -79,6 +79,7 @@ class Replying:
         self._cancelled: set[int] = set()  # requests whose usage is still to come
         self.speculating = Speculating(llm, self._cancelled.add, self.settle)
         self._fillers = 0
+        self._fallback = ""  # the route that answered last, if not the first
 
     @property
     def under_way(self) -> bool:
@@ -131,8 +132,14 @@ class Replying:
         messages = [{"role": "system", "content": self._brief.prompt}, *model_messages(items)]
         if reply.go_on:
             messages.append({"role": "system", "content": GO_ON})
-        tools = self._brief.tools if reply.may_call else []
-        return Respond(reply.turn, request, self._record.next_index(reply.turn), messages, tools)
+        return Respond(
+            reply.turn,
+            request,
+            self._record.next_index(reply.turn),
+            messages,
+            self._brief.tools if reply.may_call else [],
+            self._may_have_been_whole(reply),
+        )
 
     def cancel(self) -> None:
         """The caller wants no more of it, nor of what may have been to come."""
@@ -182,24 +189,28 @@ class Replying:
             await self._failed(reply, over.why)
             return
         reply.ended = True
-        whole = self._said_anything(reply) or self._may_have_been_whole(reply)
-        record.meta.model = over.model or record.meta.model
+        self._answered(over)
         record.add(ReplyDone(reply.turn, over.request, over.usage))
         await record.save()
-        if self._runs.busy:
-            return
-        if whole or self._ending.decided:
+        if not self._runs.busy:
             self._reply = None
-        else:
-            await self._failed(reply, "the model said nothing")
+
+    def troubled(self, failed: AttemptFailed) -> None:
+        """An attempt failed; another follows."""
+        reply = self._answered_by(failed.request)
+        if reply is not None:
+            count("attempts_failed")
+            self._tell_log("attempt_failed", {"turn": reply.turn, "why": failed.why, "route": failed.route})
+
+    def _answered(self, ended: ReplyEnded) -> None:
+        self._record.meta.model = ended.model or self._record.meta.model
+        if ended.fallback != self._fallback:
+            self._fallback = ended.fallback
+            self._tell_log("model_switched", {"to": ended.fallback or "the first", "model": ended.model})
 
     async def _failed(self, reply: _Reply, why: str) -> None:
-        self._log.log_call_event(self._record.call, "reply_failed", {"turn": reply.turn, "why": why}, wall())
+        self._tell_log("reply_failed", {"turn": reply.turn, "why": why})
         count("replies_failed")
-        if reply.tried == 0 and not self._said_anything(reply):
-            reply.tried += 1
-            await self._ask_again(reply)
-            return
         self._reply = None
         self._record.add(ReplyDone(reply.turn, reply.request, Usage()))
         await self._speaking.say(reply.turn, [phrases.APOLOGY], reply.request)
@@ -207,10 +218,6 @@ class Replying:
     def _answered_by(self, request: int) -> _Reply | None:
         reply = self._reply
         return reply if reply is not None and reply.request == request else None
-
-    def _said_anything(self, reply: _Reply) -> bool:
-        """Whether its present request did."""
-        return any(said.request == reply.request for said in self._record.sentences(reply.turn))
 
     def _may_have_been_whole(self, reply: _Reply) -> bool:
         """Whether it goes on after words of a predecessor's that may have been all: it died before it knew."""
@@ -226,9 +233,6 @@ class Replying:
         """The model asks for tools."""
         reply = self._answered_by(request)
         if reply is None:
-            return
-        if not reply.may_call:
-            await self._failed(reply, "it called tools although none were offered")
             return
         self._record.add(Called(reply.turn, request, calls))
         verb = self._runs.verb(calls)
@@ -246,8 +250,8 @@ class Replying:
             self._runs.start(call, reply.turn)
         for call in plan.held:
             self._runs.hold(call, reply.turn)
+        reply.may_call = not plan.enough  # it was told why: now it has to answer
         if not self._runs.busy:
-            reply.may_call = False  # it was told why: now it has to answer
             await self._ask_again(reply)
 
     async def tool_returned(self, turn: int) -> None:
@@ -270,3 +274,6 @@ class Replying:
             words = phrases.TRANSFERRING if transfers else phrases.GOODBYE
             await self._speaking.say(reply.turn, [words], reply.request)
         await self._ending.decide(outcome)
+
+    def _tell_log(self, kind: str, detail: dict[str, Any]) -> None:
+        self._log.log_call_event(self._record.call, kind, detail, wall())

@@ -8,13 +8,14 @@ from actors.legs import Legs
 from engine.actor import Ref
 from engine.calllog import CallLog
 from engine.clock import wall
-from engine.history import Called, Returned, unanswered
+from engine.history import Returned, unanswered
 from engine.messages import CallInfo, ToolCall, ToolRequest, ToolResult
 from engine.record import CallRecord
-from engine.tools import END_CALL, TRANSFER_CALL, ToolSpec
+from engine.tools import END_CALL, TRANSFER_CALL, ToolSpec, wrong_arguments
 
 VERBS = (END_CALL, TRANSFER_CALL)
 TOO_MANY = "too many tools in one turn: answer with what is known"
+WRONG_CALLS = 2  # in one turn; a model that has not learnt by then is made to answer, which is sooner heard
 ALONE = "run alone: ask for it again when the other tools have answered"
 TOO_LATE = "the call went on instead"
 UNPROTECTED = "nothing can be changed at the moment: say so, and offer to take it down for later"
@@ -24,11 +25,12 @@ HELD_S = (0.1, 0.3, 0.6)  # until the session is written again, each time: Redis
 @dataclass
 class Plan:
     """What is to become of one reply's calls, but for its verb: each is run, held until the session has it, or
-    refused (and why)."""
+    refused (and why). `enough`: no further call is wanted in this turn."""
 
     run: list[ToolCall] = field(default_factory=list)
     held: list[ToolCall] = field(default_factory=list)
     refused: list[tuple[ToolCall, str]] = field(default_factory=list)
+    enough: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class ToolRuns:
         self._record = record
         self._tools = tools
         self._changing = {spec.name for spec in specs if spec.changes}
+        self._names = [spec.name for spec in specs]
         self._log = log
         self._legs = legs
         self._limit = limit_per_turn
@@ -77,18 +80,28 @@ class ToolRuns:
         plan = Plan()
         verbs = [call for call in calls if call.name in VERBS]
         others = [call for call in calls if call not in verbs]
-        so_far = sum(len(i.calls) for i in self._record.items if isinstance(i, Called) and i.turn == turn)
-        before = so_far - len(calls)
+        before = len(self._record.calls(turn)) - len(calls)
         for place, call in enumerate(others):
             if before + place >= self._limit:
                 plan.refused.append((call, TOO_MANY))
+                plan.enough = True
+            elif why := self._wrong(call):
+                plan.refused.append((call, why))
             elif call.name in self._changing and not self._record.protected:
                 plan.held.append(call)
             else:
                 plan.run.append(call)
         verb = self.verb(calls)
         plan.refused += [(call, ALONE) for call in verbs if call is not verb]
+        wrong = sum(bool(self._wrong(call)) for call in self._record.calls(turn))
+        plan.enough = plan.enough or wrong >= WRONG_CALLS
         return plan
+
+    def _wrong(self, call: ToolCall) -> str:
+        """Why no tool can take that call, for the model; "" if one can."""
+        if call.name not in self._names and call.name not in VERBS:
+            return f"there is no tool {call.name!r}; there are: {', '.join(self._names)}"
+        return wrong_arguments(call.arguments)
 
     def start(self, call: ToolCall, turn: int) -> None:
         """Runs a call that is in the session. Its key is the same whoever sends it again."""
@@ -132,8 +145,9 @@ class ToolRuns:
     def resume(self) -> None:
         """Runs what a predecessor was asked for and has no result of; an end that it did not decide on is refused."""
         for turn, call in unanswered(self._record.items):
-            if call.name in VERBS:
-                self._record.add(returned(turn, call, TOO_LATE))
+            why = TOO_LATE if call.name in VERBS else self._wrong(call)
+            if why:
+                self._record.add(returned(turn, call, why))
             else:
                 self.start(call, turn)
 

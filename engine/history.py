@@ -11,11 +11,13 @@ from typing import Any
 import msgspec
 
 from engine.messages import Playback, ToolCall, Usage
+from engine.tools import wrong_arguments
 
 MS_A_CHARACTER = (
     65.0  # speech of about 15 characters a second, where synthesis was cut before its length was known
 )
 NOT_THE_MODEL = -1  # the `request` of a sentence that the engine put into a reply by itself
+_NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 GO_ON = "Go on after the words you have just said. Do not repeat them, and do not greet again."
 
 
@@ -172,16 +174,30 @@ def model_messages(items: list[AnyItem]) -> list[dict[str, Any]]:
     return messages
 
 
+def going_on(messages: list[dict[str, Any]], said: list[str]) -> list[dict[str, Any]]:
+    """The messages of a request whose reply broke off after these sentences: asks for the rest of it."""
+    if not said:
+        return messages
+    partial = {"role": "assistant", "content": " ".join(said)}
+    if messages[-1].get("content") == GO_ON:  # it went on after others already
+        messages = messages[:-1]
+        before = messages[-1]
+        if before["role"] == "assistant" and before.get("content") and not before.get("tool_calls"):
+            messages = messages[:-1]
+            partial["content"] = f"{before['content']} {partial['content']}"
+    return [*messages, partial, {"role": "system", "content": GO_ON}]
+
+
 def _add(message: dict[str, Any], words: str) -> None:
     message["content"] = f"{message['content']} {words}" if message["content"] else words
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
-    return {
-        "id": call.id,
-        "type": "function",
-        "function": {"name": call.name, "arguments": call.arguments or "{}"},
-    }
+    """A model may have named or filled in what no tool takes: it was told so, but a server that is shown it again
+    refuses the whole request (OpenAI checks names, vLLM reads arguments)."""
+    name = _NOT_IN_A_NAME.sub("_", call.name)[:64] or "unknown"
+    arguments = call.arguments if not wrong_arguments(call.arguments) else "{}"
+    return {"id": call.id, "type": "function", "function": {"name": name, "arguments": arguments or "{}"}}
 
 
 def _result(call: ToolCall, returned: Returned | None) -> dict[str, Any]:

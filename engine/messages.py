@@ -313,15 +313,29 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     completion: int = 0
     estimated: bool = False
 
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.prompt + other.prompt,
+            self.cached + other.cached,
+            self.completion + other.completion,
+            self.estimated or other.estimated,
+        )
+
 
 class Respond(Message, frozen=True):
-    """Ask the model. `messages` and `tools` are as OpenAI's chat completions take them."""
+    """Ask the model. `messages` and `tools` are as OpenAI's chat completions take them.
+
+    `maybe_whole`: what was said of the reply already may be all of it, so that silence is an answer. `avoid`: a route
+    that was of no use to this reply.
+    """
 
     turn: int
     request: int
     first_index: int
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]]
+    maybe_whole: bool = False
+    avoid: str = ""
 
 
 class Cancel(Message, frozen=True):
@@ -353,13 +367,22 @@ class Timings(msgspec.Struct, frozen=True, omit_defaults=True):
     first_sentence_at: float = 0.0
 
 
+class AttemptFailed(Message, frozen=True):
+    """An attempt at the reply failed, by that route; the sentences told so far stand, and another attempt follows."""
+
+    request: int
+    why: str
+    route: str = ""
+
+
 class ReplyEnded(Message, frozen=True):
-    """The reply is whole."""
+    """The reply is whole: it said something or called tools. `fallback`: the route that answered, if not the first."""
 
     request: int
     usage: Usage
     timings: Timings = Timings()
     model: str = ""
+    fallback: str = ""
 
 
 class ReplyFailed(Message, frozen=True):
@@ -382,14 +405,48 @@ class ModelDelta(Message, frozen=True):
     tool_arguments: str = ""
 
 
+class Trouble(StrEnum):
+    """What is wrong with a model, as far as it decides what to do."""
+
+    PASSING = "passing"  # it may be over in a moment
+    SLOW = "slow"  # silent for too long
+    FOR_GOOD = "for good"  # until somebody mends it: a wrong key, a model that is no more
+    UNFIT = "unfit"  # it won't have this request; others are no matter
+
+
+class Others(StrEnum):
+    """The other routes to a model: none, none that is well, some."""
+
+    NONE = "none"
+    RESTING = "resting"
+    WELL = "well"
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How an attempt failed. `wait_s`: how long the vendor asks to be left alone. `given_up`: all calls avoid that
+    route from now."""
+
+    trouble: Trouble = Trouble.PASSING
+    route: str = ""
+    wait_s: float = 0.0
+    others: Others = Others.NONE
+    given_up: bool = False
+
+
 class ModelDone(Message, frozen=True):
-    """The model's stream ended: `finish` is OpenAI's finish_reason, or "error" with `why`."""
+    """The model's stream ended: `finish` is OpenAI's finish_reason, or "error" with `why`.
+
+    `failure`: how it failed; of a stream that ended well, what to reckon with if it was of no use. `fallback`: the
+    route that answered, if it was not the first.
+    """
 
     request: int
     finish: str
     usage: Usage
     model: str = ""
     why: str = ""
+    failure: Failure = Failure()
+    fallback: str = ""
 
 
 # ---------------------------------------------------------------- Tool

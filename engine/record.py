@@ -8,8 +8,8 @@ from typing import Protocol
 import msgspec
 
 from engine.clock import wall
-from engine.history import AnyItem, Item, Returned, Said
-from engine.messages import LedgerEntry, Playback, SpeechPlayed
+from engine.history import AnyItem, Called, Item, Returned, Said
+from engine.messages import LedgerEntry, Playback, SpeechPlayed, ToolCall
 from engine.session import Order, Stored, Written, item_field
 from engine.telemetry import count
 
@@ -82,6 +82,11 @@ class CallRecord:
     def next_index(self, turn: int) -> int:
         """One past the highest index of that turn."""
         return max((sentence.index for sentence in self.sentences(turn)), default=-1) + 1
+
+    def calls(self, turn: int) -> list[ToolCall]:
+        """The tools that were called in that turn."""
+        items = (i for i in self._items.values() if isinstance(i, Called) and i.turn == turn)
+        return [call for item in items for call in item.calls]
 
     def has_result(self, call_id: str) -> bool:
         """Whether that tool call has its result."""

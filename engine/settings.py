@@ -196,11 +196,33 @@ class Settings(BaseSettings):
     )
     llm_max_tokens: int = Field(400, ge=1, description="Longest reply, in tokens")
     llm_first_token_s: float = Field(
-        6.0,
+        2.5,
         gt=0,
-        description="Longest silence of the model, before its first token and between two pieces, in seconds",
+        le=30,
+        description="Longest wait for the model's first token, in seconds; then another attempt begins, on the fallback if there is one. Half of LLM_BUDGET_S leaves time for it; no attempt begins with less than half of this left",
     )
-    llm_reply_s: float = Field(30.0, gt=0, description="Longest reply, in seconds")
+    llm_stall_s: float = Field(
+        2.0,
+        gt=0,
+        le=30,
+        description="Longest silence of the model between two pieces of a reply, in seconds: what was said before it still plays meanwhile",
+    )
+    llm_budget_s: float = Field(
+        5.0,
+        gt=0,
+        le=30,
+        description="Longest wait for a reply's next sentence over all attempts, in seconds; then the caller hears an apology, which takes half a second to make and is wanted within 6 s",
+    )
+    llm_attempts: int = Field(
+        5, ge=1, le=20, description="Most attempts at one reply; LLM_BUDGET_S is mostly used up before"
+    )
+    llm_pause_s: float = Field(
+        0.25,
+        gt=0,
+        le=5,
+        description="Pause before a second attempt on the same route, in seconds, less up to half by chance; doubled for each further one",
+    )
+    llm_reply_s: float = Field(30.0, gt=0, description="Longest reply over all attempts, in seconds")
 
     # --- vendors that fail (engine/routes.py)
     breaker_failures: int = Field(
@@ -301,7 +323,16 @@ class Settings(BaseSettings):
         2, ge=0, le=5, description="How often a silent caller is asked before the goodbye"
     )
     filler_s: float = Field(
-        4.0, gt=0, le=6, description="Thinking after which the agent says that it is at work, in seconds"
+        0.9,
+        gt=0,
+        le=6,
+        description="Silence in a turn after which the agent says that it is at work, in seconds; making the words takes another 0.2 s",
+    )
+    filler_again_s: float = Field(
+        4.0,
+        gt=0,
+        le=8,  # dead air is never longer than 10 s
+        description="The same when something was said in that turn already, in seconds: sooner would be chatter",
     )
     max_call_s: float = Field(1800.0, ge=30, le=86400, description="Longest call, in seconds")
     playback_lead_ms: int = Field(

@@ -71,6 +71,17 @@ def engine_verbs(can_transfer: bool) -> tuple[ToolSpec, ...]:
     return (end, transfer) if can_transfer else (end,)
 
 
+def wrong_arguments(arguments: str) -> str:
+    """Why a model's arguments are none, for the model; "" if they are a JSON object, or nothing at all."""
+    if not arguments.strip():
+        return ""
+    try:
+        msgspec.json.decode(arguments, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        return f"the arguments are not a JSON object: {error}"
+    return ""
+
+
 def tool_schema(spec: ToolSpec) -> dict[str, Any]:
     """A tool as chat completions take it, in strict mode."""
     return {

@@ -18,8 +18,10 @@ conversation tells of the agent, and this module decides:
 ("okay"). "Words" in an interim are at least `min_words` that are not noise, so that a cough heard as "the" does not
 interrupt; a whole utterance counts with any word. Interrupting makes the agent quiet at once.
 
-Silence counts from the latest of: the caller's last words, the end of what the agent said. All times are seconds
-on one monotonic clock.
+Silence counts from the latest of: the caller's last words, the end of what the agent said. The first word of a turn is
+due soon, so `Fill` comes after `fill_s`; once something was said it comes after `fill_again_s`, because fillers on end
+are chatter. But when the model is in trouble after it said something, the first filler of the turn comes soon, too.
+All times are seconds on one monotonic clock.
 """
 
 import re
@@ -90,7 +92,8 @@ class Manners:
     noises: frozenset[str]
     silence_s: float
     prompts: int
-    fill_s: float = 4.0
+    fill_s: float
+    fill_again_s: float
 
 
 EARLY_S = 0.005  # a timer may ring this much before its time: loops count in milliseconds, or round
@@ -103,6 +106,15 @@ def words_of(text: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(text)]
 
 
+@dataclass
+class _Turn:
+    """What the caller has of this turn of the agent's so far."""
+
+    spoke: bool = False
+    filled: bool = False
+    troubled: bool = False
+
+
 class TurnTaking:
     """Decides for one call. Feed it events in the order of their times."""
 
@@ -113,7 +125,8 @@ class TurnTaking:
         self._agent = Agent.QUIET
         self._since_s = now_s  # since when both are quiet, or the agent thinks
         self._asked = 0
-        self._filled = False
+        self._filled = False  # since the agent began to think
+        self._turn = _Turn()
 
     @property
     def agent(self) -> Agent:
@@ -128,12 +141,21 @@ class TurnTaking:
             return
         if state is Agent.THINKING:
             self._filled = False
+        elif state is Agent.SPEAKING:
+            self._turn.spoke = True
+        else:
+            self._turn = _Turn()
         self._agent = state
         self._since_s = now_s
 
     def resumed(self, now_s: float, silence_s: float) -> None:
         """Another has led the conversation until now, and nothing was heard for `silence_s`."""
         self._since_s = now_s - silence_s
+        self._turn.spoke = True  # or not: who resumes does not know what was said in this turn
+
+    def troubled(self) -> None:
+        """The model failed in this turn, and is asked again."""
+        self._turn.troubled = True
 
     # --- the caller
 
@@ -175,8 +197,13 @@ class TurnTaking:
         if self._agent is Agent.QUIET:
             return self._since_s + self._manners.silence_s
         if self._agent is Agent.THINKING and not self._filled:
-            return self._since_s + self._manners.fill_s
+            return self._since_s + self._fill_s()
         return None
+
+    def _fill_s(self) -> float:
+        turn, manners = self._turn, self._manners
+        soon = not turn.filled and (turn.troubled or not turn.spoke)
+        return manners.fill_s if soon else manners.fill_again_s
 
     def silent(self, now_s: float) -> list[Decision]:
         """Time has passed; nothing is decided before `deadline_s`, but for a timer's grain."""
@@ -184,7 +211,7 @@ class TurnTaking:
         if due is None or now_s < due - EARLY_S:
             return []
         if self._agent is Agent.THINKING:
-            self._filled = True
+            self._filled = self._turn.filled = True
             return [Fill()]
         self._since_s = now_s
         self._asked += 1
@@ -200,6 +227,7 @@ class TurnTaking:
     def _interrupt(self, now_s: float) -> Interrupt:
         self._agent = Agent.QUIET
         self._since_s = now_s
+        self._turn = _Turn()
         return Interrupt()
 
     def _countable(self, text: str) -> int:

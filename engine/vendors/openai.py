@@ -12,7 +12,8 @@ CPU time, and we read five fields.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import aiohttp
@@ -20,15 +21,17 @@ import httpx2
 import msgspec
 import openai
 
-from engine.messages import ModelDelta, ModelDone, Respond, Usage
+from engine.messages import ModelDelta, ModelDone, Respond, Trouble, Usage
+from engine.models import ModelFailed
 from engine.settings import Settings
 
 log = logging.getLogger("engine.vendors.openai")
 
-CONNECT_LIMIT_S = 2.0
 WARM_LIMIT_S = 2.0
 READ_OUT_LIMIT_S = 0.5
 KEEP_ALIVE_S = 120.0  # the SDK's 5 s would make most turns of a call pay for a new connection
+FILTERED = "content_filter"  # a finish_reason, and the code of a refusal
+_NEVER_AGAIN = {"insufficient_quota", "model_not_found", "invalid_api_key"}
 
 
 class _Function(msgspec.Struct):
@@ -67,6 +70,7 @@ class _Used(msgspec.Struct):
 
 class _Error(msgspec.Struct):
     message: str | None = None
+    code: str | int | None = None
 
 
 class _Chunk(msgspec.Struct):
@@ -87,22 +91,14 @@ _decode = msgspec.json.Decoder(_Chunk, strict=False).decode  # some servers writ
 
 
 class ChatModel:
-    """The process's model client: one connection pool for all calls."""
+    """One model behind one connection pool, which all calls of the process share."""
 
-    def __init__(self, settings: Settings) -> None:
-        limits = httpx2.Limits(
-            max_connections=1000, max_keepalive_connections=200, keepalive_expiry=KEEP_ALIVE_S
-        )
-        timeout = httpx2.Timeout(settings.llm_first_token_s, connect=CONNECT_LIMIT_S)
-        self._client = openai.AsyncOpenAI(
-            api_key=settings.openai_api_key or "local",
-            base_url=settings.openai_base_url,
-            max_retries=0,
-            http_client=openai.DefaultAioHttpClient(limits=limits, timeout=timeout),
-            timeout=timeout,
-        )
-        self._settings = settings
-        self._model = settings.llm_model
+    def __init__(self, client: openai.AsyncOpenAI, model: str, settings: Settings) -> None:
+        self.name = f"{model} at {client.base_url.host}"
+        self._client = client
+        self._model = model
+        self._max_tokens = settings.llm_max_tokens
+        self._temperature = settings.llm_temperature
 
     async def warm(self) -> None:
         """Loads what the first request would and opens a connection. Any answer will do, or none."""
@@ -112,27 +108,31 @@ class ChatModel:
             )
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections; safe to run twice."""
         await self._client.close()
 
-    async def stream(self, ask: Respond) -> AsyncIterator[ModelDelta | ModelDone]:
-        """One reply, piece by piece; the last piece is always a `ModelDone`. Cancelling closes the connection."""
+    async def stream(self, ask: Respond) -> AsyncGenerator[ModelDelta | ModelDone, None]:
+        """One reply, piece by piece; the last piece is a `ModelDone`. Raises `ModelFailed`. Cancelling closes the
+        connection."""
         try:
-            async with asyncio.timeout(self._settings.llm_reply_s):
-                async for piece in self._pieces(ask):
+            async with aclosing(self._pieces(ask)) as pieces:
+                async for piece in pieces:
                     yield piece
-        except TimeoutError:
-            yield _failed(ask, f"no whole reply within {self._settings.llm_reply_s:g} s")
+        except openai.APIStatusError as error:
+            if error.code == FILTERED:
+                yield ModelDone(ask.request, FILTERED, Usage())
+            else:
+                raise _refusal(error) from error
         except openai.APIConnectionError as error:
-            yield _failed(ask, f"APIConnectionError: {_cause(error)}")
+            raise ModelFailed(f"APIConnectionError: {_cause(error)}") from error
         except openai.APIError as error:
-            yield _failed(ask, f"{type(error).__name__}: {error.message}")
+            raise ModelFailed(f"{type(error).__name__}: {error.message}") from error
         except (httpx2.HTTPError, aiohttp.ClientError) as error:
-            yield _failed(ask, f"the stream broke off: {_cause(error)}")
+            raise ModelFailed(f"the stream broke off: {_cause(error)}") from error
         except msgspec.DecodeError as error:
-            yield _failed(ask, f"the stream is not one of chat completion chunks: {error}")
+            raise ModelFailed(f"the stream is not one of chat completion chunks: {error}") from error
 
-    async def _pieces(self, ask: Respond) -> AsyncIterator[ModelDelta | ModelDone]:
+    async def _pieces(self, ask: Respond) -> AsyncGenerator[ModelDelta | ModelDone, None]:
         usage, finish, model = Usage(), "", ""
         async with await self._open(ask) as stream:
             events = _events(stream.response.aiter_bytes())
@@ -141,50 +141,114 @@ class ChatModel:
                     break
                 chunk = _decode(data)
                 if chunk.error is not None:
-                    told = getattr(chunk.error, "message", None) or chunk.error
-                    yield _failed(ask, f"the model reports: {told}")
-                    return
+                    raise _reported(chunk.error)
                 model = chunk.model or model
-                if chunk.usage is not None:
-                    usage = _usage(chunk.usage)
+                usage = _usage(chunk.usage) if chunk.usage is not None else usage
                 for choice in (chunk.choices or ())[:1]:
                     finish = choice.finish_reason or finish
                     for piece in _deltas(ask.request, choice.delta or _Delta()):
                         yield piece
-            if finish:
-                yield ModelDone(ask.request, finish, usage, model)
-            else:
-                yield _failed(ask, "the stream ended without a finish_reason")
+                if finish:
+                    break
+            if not finish:
+                raise ModelFailed("the stream ended without a finish_reason")
+            # All is said: whatever becomes of the rest, the reply is whole.
+            yield ModelDone(ask.request, finish, await _usage_in(events) or usage, model)
             await _read_out(events)
 
     async def _open(self, ask: Respond) -> _Stream:
         try:
             return await self._post(ask)
-        except openai.NotFoundError:
-            fallback = self._settings.llm_fallback_model
-            if not fallback or fallback == self._model:
+        except openai.BadRequestError as error:
+            if error.param != "temperature" or self._temperature is None:
                 raise
-            log.warning("model %s is not found; going on with %s", self._model, fallback)
-            self._model = fallback
+            log.warning("%s takes no temperature; going on without", self.name)
+            self._temperature = None
             return await self._post(ask)
 
     async def _post(self, ask: Respond) -> _Stream:
         """What `chat.completions.create` sends, which would first walk through all of it by name."""
-        settings = self._settings
         body: dict[str, Any] = {
             "model": self._model,
             "messages": ask.messages,
             "stream": True,
             "stream_options": {"include_usage": True, "include_obfuscation": False},
-            "max_completion_tokens": settings.llm_max_tokens,
+            "max_completion_tokens": self._max_tokens,
         }
         if ask.tools:
             body["tools"] = ask.tools
-        if settings.llm_temperature is not None:
-            body["temperature"] = settings.llm_temperature
+        if self._temperature is not None:
+            body["temperature"] = self._temperature
         return await self._client.post(
             "/chat/completions", body=body, cast_to=object, stream=True, stream_cls=_Stream
         )
+
+
+def chat_models(settings: Settings) -> list[ChatModel]:
+    """The models that the settings name, best first. `LLM_FALLBACK=local` must have become a URL before."""
+    client = _client(settings.openai_base_url, settings.openai_api_key, settings)
+    models = [ChatModel(client, settings.llm_model, settings)]
+    model = settings.llm_fallback_model
+    if settings.llm_fallback:
+        key = settings.llm_fallback_key or settings.openai_api_key
+        other = _client(settings.llm_fallback, key, settings)
+        models.append(ChatModel(other, model or settings.llm_model, settings))
+    elif model and model != settings.llm_model:
+        models.append(ChatModel(client, model, settings))
+    return models
+
+
+def _client(base_url: str, key: str, settings: Settings) -> openai.AsyncOpenAI:
+    limits = httpx2.Limits(max_connections=1000, max_keepalive_connections=200, keepalive_expiry=KEEP_ALIVE_S)
+    timeout = httpx2.Timeout(settings.llm_reply_s)  # a silent one is left much sooner: engine/models.py
+    return openai.AsyncOpenAI(
+        api_key=key or "local",
+        base_url=base_url,
+        max_retries=0,  # the pauses of the SDK are longer than a caller waits: engine/attempts.py
+        http_client=openai.DefaultAioHttpClient(limits=limits, timeout=timeout),
+        timeout=timeout,
+    )
+
+
+# ---------------------------------------------------------------- failures (OpenAI: "Error codes")
+
+
+def _refusal(error: openai.APIStatusError) -> ModelFailed:
+    status, code = error.status_code, error.code
+    why = f"{type(error).__name__}: {error.message}"
+    if status in (401, 403, 404) or code in _NEVER_AGAIN:
+        return ModelFailed(why, Trouble.FOR_GOOD)
+    if status < 500 and status not in (408, 409, 429):
+        return ModelFailed(why, Trouble.UNFIT)
+    return ModelFailed(why, Trouble.PASSING, _wait_s(error.response.headers))
+
+
+def _reported(error: "_Error | str") -> ModelFailed:
+    """An error that came after the 200, in the stream."""
+    if isinstance(error, str):
+        return ModelFailed(f"the model reports: {error}")
+    trouble = Trouble.FOR_GOOD if error.code in _NEVER_AGAIN else Trouble.PASSING
+    return ModelFailed(f"the model reports: {error.message or error}", trouble)
+
+
+def _wait_s(headers: Mapping[str, str]) -> float:
+    """How long a refusal asks to be left alone; a date, which RFC 9110 allows too, is not read."""
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        with contextlib.suppress(KeyError, ValueError):
+            wait_s = float(headers[name]) * unit_s
+            if wait_s >= 0:  # not NaN either
+                return wait_s
+    return 0.0
+
+
+def _cause(error: BaseException) -> str:
+    """What happened below the SDK, whose aiohttp transport takes refused and lost connections for time-outs."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__} {error}"
+
+
+# ---------------------------------------------------------------- the stream
 
 
 async def _events(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -204,6 +268,19 @@ async def _events(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         data.append(rest[5:].strip())
     if data:
         yield b"\n".join(data)
+
+
+async def _usage_in(events: AsyncIterator[bytes]) -> Usage | None:
+    """What follows the finish_reason: the usage, if it is told at all, and `[DONE]`."""
+    usage = None
+    with contextlib.suppress(TimeoutError, msgspec.DecodeError, httpx2.HTTPError, aiohttp.ClientError):
+        async with asyncio.timeout(READ_OUT_LIMIT_S):
+            async for data in events:
+                if data.startswith(b"[DONE]"):
+                    break
+                used = _decode(data).usage
+                usage = _usage(used) if used is not None else usage
+    return usage
 
 
 async def _read_out(events: AsyncIterator[bytes]) -> None:
@@ -236,14 +313,3 @@ def _usage(usage: _Used) -> Usage:
         cached=int(details.cached_tokens or 0),
         completion=int(usage.completion_tokens or 0),
     )
-
-
-def _cause(error: BaseException) -> str:
-    """What happened below the SDK, whose aiohttp transport takes refused and lost connections for time-outs."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__} {error}"
-
-
-def _failed(ask: Respond, why: str) -> ModelDone:
-    return ModelDone(ask.request, "error", Usage(), why=why)

@@ -10,31 +10,39 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from actors.llm import LlmActor
+from engine import phrases
 from engine.actor import spawn
+from engine.attempts import Patience
+from engine.history import GO_ON
 from engine.messages import (
+    AttemptFailed,
     Cancel,
     ModelDelta,
     ModelDone,
+    Others,
     ReplyEnded,
     ReplyFailed,
     Respond,
     Sentence,
     ToolCall,
     ToolCalls,
+    Trouble,
     Usage,
 )
+from engine.models import RoutedModel
 from engine.settings import Settings
-from engine.vendors.openai import ChatModel
+from engine.vendors.openai import chat_models
 from local.chat import Outcome, Record
 from local.serving import serving
 from simulators.model import load_script, scripted_app
 from tests.actors.told import Told
 
 FAST = {"first_token_s": 0, "gap_s": 0}
+ASKED = {"role": "user", "content": "hello"}
 TEXT = "Sure, I can help. We open at 8 a.m. on Monday. Is nine fine?"
 SENTENCES = ["Sure, I can help.", "We open at 8 a.m. on Monday.", "Is nine fine?"]
 
@@ -46,9 +54,17 @@ class Line:
         base = f"http://127.0.0.1:{port}/v1"
         self.record = record
         self.call = Told()
-        self.settings = Settings(_env_file=None, openai_base_url=base, **settings)
-        self.model = ChatModel(self.settings)
-        self.actor = LlmActor(self.model, self.call, 3)
+        one_try = {"llm_attempts": 1, "llm_fallback_model": "", "llm_pause_s": 0.01}
+        self.settings = Settings(_env_file=None, openai_base_url=base, **(one_try | settings))
+        self.models = chat_models(self.settings)
+        self.model = RoutedModel(self.models, self.settings)
+        self.actor = LlmActor(self.model, self.call, 3, Patience.of(self.settings))
+
+    async def close(self) -> None:
+        await self.actor.kill()
+        await self.model.close()
+        for model in self.models:
+            await model.close()
 
     def ask(self, text: str = "hello", request: int = 1, first_index: int = 0, tools: Any = ()) -> None:
         messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]
@@ -72,8 +88,7 @@ async def line_to(app: Any, record: Record | None = None, **settings: Any) -> As
         try:
             yield line
         finally:
-            await line.actor.kill()
-            await line.model.close()
+            await line.close()
 
 
 @asynccontextmanager
@@ -237,28 +252,189 @@ async def test_a_model_that_is_not_found_is_replaced_for_good() -> None:
         "rules": [{"model": "gpt-gone", "answer": FAST | {"failure": gone}}],
         "otherwise": FAST | {"say": "Hello."},
     }
-    async with line(script, llm_model="gpt-gone", llm_fallback_model="gpt-there") as caller:
+    models = {"llm_model": "gpt-gone", "llm_fallback_model": "gpt-there", "llm_attempts": 2}
+    async with line(script, **models) as caller:
         for request in (1, 2):
             caller.ask(request=request)
-            await caller.ended(request)
+            assert "gpt-there" in (await caller.ended(request)).fallback
         assert caller.said() == ["Hello.", "Hello."]
         models = [exchange.request["model"] for exchange in caller.record.exchanges]
         assert models == ["gpt-gone", "gpt-there", "gpt-there"]
 
 
-async def test_without_another_model_one_that_is_not_found_fails_the_reply() -> None:
-    gone = {"status": 404, "code": "model_not_found", "message": "no such model"}
-    async with line(always(failure=gone), llm_model="gpt-gone", llm_fallback_model="") as caller:
-        caller.ask()
-        assert "no such model" in (await caller.failed()).why
+REFUSALS = [
+    (400, "context_length_exceeded", Trouble.UNFIT), (401, "invalid_api_key", Trouble.FOR_GOOD),
+    (403, None, Trouble.FOR_GOOD), (404, "model_not_found", Trouble.FOR_GOOD), (422, None, Trouble.UNFIT),
+    (408, None, Trouble.PASSING), (429, "rate_limit_exceeded", Trouble.PASSING),
+    (429, "insufficient_quota", Trouble.FOR_GOOD), (500, None, Trouble.PASSING), (503, None, Trouble.PASSING),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("status", [400, 401, 429, 500, 503])
-async def test_a_refusal_fails_the_reply_with_its_reason_and_is_not_tried_again(status: int) -> None:
-    async with line(always(failure={"status": status, "message": "not today"})) as caller:
-        caller.ask()
-        assert "not today" in (await caller.failed()).why
+@pytest.mark.parametrize(("status", "code", "trouble"), REFUSALS)
+async def test_a_refusal_says_its_reason_and_what_may_help(
+    status: int, code: str | None, trouble: Trouble
+) -> None:
+    failure = {"status": status, "code": code, "message": "not today"}
+    async with line(always(failure=failure)) as caller:
+        [over] = [piece async for piece in caller.model.stream(Respond(1, 1, 0, [ASKED], []))]
+        assert isinstance(over, ModelDone)
+        assert "not today" in over.why
+        assert over.failure.trouble is trouble
+        assert over.failure.others is Others.NONE
+        assert over.failure.given_up == (trouble is Trouble.FOR_GOOD)
         assert len(caller.record.exchanges) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({"retry-after": "3"}, 3.0),
+        ({"retry-after": "9", "retry-after-ms": "250"}, 0.25),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "nan"}, 0.0),
+    ],
+)
+async def test_a_refusal_may_say_how_long_it_wants_to_be_left_alone(
+    headers: dict[str, str], wait_s: float
+) -> None:
+    async with line(always(failure={"status": 429, "headers": headers})) as caller:
+        [over] = [piece async for piece in caller.model.stream(Respond(1, 1, 0, [ASKED], []))]
+        assert over.failure.wait_s == wait_s
+
+
+@pytest.mark.parametrize(
+    "how", [{"status": 429}, {"status": 500}, {"how": "reset"}, {"how": "end"}, {"how": "error"}]
+)
+async def test_what_fails_at_once_is_tried_again_and_answered(how: dict[str, Any]) -> None:
+    script = {
+        "rules": [{"times": 1, "answer": FAST | {"say": TEXT, "failure": how}}],
+        "otherwise": FAST | {"say": TEXT},
+    }
+    async with line(script, llm_attempts=2) as caller:
+        caller.ask(first_index=4)
+        await caller.ended()
+        assert caller.said() == SENTENCES
+        assert len(caller.call.of(AttemptFailed)) == 1
+
+
+@pytest.mark.parametrize("how", ["stall", "end", "reset", "error"])
+async def test_a_reply_that_broke_off_is_ended_by_the_fallback_after_its_last_whole_sentence(
+    how: str,
+) -> None:
+    broken = {"model": "first", "answer": FAST | {"say": TEXT, "failure": {"how": how, "after_tokens": 7}}}
+    models = {"llm_model": "first", "llm_fallback_model": "second", "llm_attempts": 2, "llm_stall_s": 0.2}
+    async with line({"rules": [broken], "otherwise": FAST | {"say": TEXT}}, **models) as caller:
+        caller.ask(first_index=2)
+        ended = await caller.ended()
+        assert "second" in ended.fallback
+        assert caller.said() == SENTENCES
+        assert [sentence.index for sentence in caller.call.of(Sentence)] == [2, 3, 4]
+        request = caller.record.exchanges[1].request
+        assert request["model"] == "second"
+        assert request["messages"][-2:] == [
+            {"role": "assistant", "content": SENTENCES[0]},
+            {"role": "system", "content": GO_ON},
+        ]
+
+
+async def test_calls_of_tools_in_a_stream_that_broke_off_are_not_made() -> None:
+    app = sending(
+        chunk({"content": "Let me book that. And"}),
+        chunk({"tool_calls": [part(0, '{"day": "Monday"}', id="a", name="book")]}),
+    )
+    async with line_to(app, llm_attempts=3) as caller:
+        caller.ask(tools=[TOOL])
+        await caller.failed()
+        assert caller.said() == ["Let me book that."]
+        assert caller.call.of(ToolCalls) == []
+
+
+async def test_a_model_that_repeats_what_it_is_to_go_on_after_is_not_heard_twice() -> None:
+    broken = {"times": 1, "answer": FAST | {"say": TEXT, "failure": {"how": "end", "after_tokens": 7}}}
+    again = f"{SENTENCES[0]} Anything else?"
+    async with line({"rules": [broken], "otherwise": FAST | {"say": again}}, llm_attempts=2) as caller:
+        caller.ask()
+        await caller.ended()
+        assert caller.said() == [SENTENCES[0], "Anything else?"]
+
+
+@pytest.mark.parametrize(
+    ("say", "finish", "said"),
+    [
+        ("We open at eight. On Monday we", "length", ["We open at eight.", phrases.SHALL_I_GO_ON]),
+        ("We open at eight. We close at five.", "length", ["We open at eight.", "We close at five."]),
+        ("We open at eight. On Monday we", "content_filter", ["We open at eight.", phrases.FILTERED_MORE]),
+        ("On Monday we", "content_filter", [phrases.FILTERED]),
+        ("", "content_filter", [phrases.FILTERED]),
+    ],
+)
+async def test_a_reply_that_was_cut_short_ends_in_a_whole_sentence_and_calls_nothing(
+    say: str, finish: str, said: list[str]
+) -> None:
+    calls = [{"name": "find_slots", "arguments": '{"day'}]
+    async with line(always(say, finish=finish, calls=calls)) as caller:
+        caller.ask(tools=[TOOL])
+        await caller.ended()
+        assert caller.said() == said
+        assert caller.call.of(ToolCalls) == []
+
+
+async def test_a_reply_that_is_cut_short_in_its_first_sentence_has_failed() -> None:
+    async with line(always("On Monday we", finish="length")) as caller:
+        caller.ask()
+        await caller.failed()
+        assert caller.said() == []
+
+
+async def test_a_request_that_a_filter_refuses_is_answered_honestly_and_not_repeated() -> None:
+    failure = {"status": 400, "code": "content_filter", "message": "filtered"}
+    async with line(always(failure=failure), llm_attempts=3) as caller:
+        caller.ask()
+        await caller.ended()
+        assert caller.said() == [phrases.FILTERED]
+        assert len(caller.record.exchanges) == 1
+
+
+async def test_calls_although_no_tools_were_offered_are_a_failure() -> None:
+    async with line(always("", calls=[{"name": "find_slots"}])) as caller:
+        caller.ask()
+        assert "none were offered" in (await caller.failed()).why
+        assert caller.call.of(ToolCalls) == []
+
+
+async def test_a_model_that_takes_no_temperature_is_asked_without_from_then_on() -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def answer(request: Request) -> Response:
+        asked.append(json.loads(await request.body()))
+        if "temperature" in asked[-1]:
+            error = {"message": "Unsupported value", "param": "temperature", "code": "unsupported_value"}
+            return JSONResponse({"error": error}, 400)
+        return Response("".join(events()), media_type="text/event-stream")
+
+    app = Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])
+    async with line_to(app, llm_temperature=0.3) as caller:
+        for request in (1, 2):
+            caller.ask(request=request)
+            await caller.ended(request)
+        assert ["temperature" in request for request in asked] == [True, False, False]
+
+
+async def test_another_server_can_be_the_fallback_with_a_key_of_its_own() -> None:
+    keys: list[str] = []
+
+    async def answer(request: Request) -> Response:
+        keys.append(request.headers["authorization"])
+        return Response("".join(events()), media_type="text/event-stream")
+
+    app = Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])
+    async with serving(app) as server:
+        fallback = {"llm_fallback": f"http://127.0.0.1:{server.port}/v1", "llm_fallback_key": "other"}
+        async with line(always(failure={"status": 401}), llm_attempts=2, **fallback) as caller:
+            caller.ask()
+            await caller.ended()
+            assert caller.said() == ["Hello there."]
+            assert keys == ["Bearer other"]
 
 
 @pytest.mark.parametrize("how", ["end", "reset", "error"])
@@ -279,18 +455,19 @@ async def test_a_stream_that_ends_without_a_finish_says_so() -> None:
 
 
 @pytest.mark.parametrize("after_tokens", [0, 6])
-async def test_a_model_that_falls_silent_is_given_up_at_the_first_tokens_limit(after_tokens: int) -> None:
+async def test_a_model_that_falls_silent_is_given_up_at_its_limit(after_tokens: int) -> None:
     failure = {"how": "stall", "after_tokens": after_tokens}
-    async with line(always(failure=failure), llm_first_token_s=0.2) as caller:
+    async with line(always(failure=failure), llm_first_token_s=0.2, llm_stall_s=0.3) as caller:
         caller.ask()
-        assert (await caller.failed()).why
+        limit = "no next piece within 0.3 s" if after_tokens else "no first token within 0.2 s"
+        assert (await caller.failed()).why == limit
         await caller.record.until(lambda exchanges: exchanges[0].outcome is Outcome.LEFT)
 
 
 async def test_a_reply_that_never_gets_to_its_end_is_given_up_at_its_limit() -> None:
     async with line(always("word " * 500, gap_s=0.02), llm_reply_s=0.3) as caller:
         caller.ask()
-        assert "0.3 s" in (await caller.failed()).why
+        await caller.failed()
         await caller.record.until(lambda exchanges: exchanges[0].outcome is Outcome.LEFT)
 
 
@@ -299,8 +476,7 @@ async def test_with_nobody_at_the_address_the_reply_fails(unused_tcp_port: int) 
     spawn(caller.actor, "llm")
     caller.ask()
     assert "Connection" in (await caller.failed()).why
-    await caller.actor.kill()
-    await caller.model.close()
+    await caller.close()
 
 
 @pytest.mark.parametrize(
@@ -319,16 +495,12 @@ async def test_an_answer_that_is_no_http_fails_the_reply_with_what_happened(answ
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        model = ChatModel(
-            Settings(
-                _env_file=None, openai_base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-            )
-        )
-        [over] = [piece async for piece in model.stream(Respond(1, 1, 0, [], []))]
+        caller = Line(server.sockets[0].getsockname()[1], Record())
+        [over] = [piece async for piece in caller.model.stream(Respond(1, 1, 0, [], []))]
         assert isinstance(over, ModelDone)
         assert why in over.why
-        await model.warm()  # any answer will do
-        await model.close()
+        await caller.models[0].warm()  # any answer will do
+        await caller.close()
 
 
 async def test_one_failure_does_not_harm_the_next_reply() -> None:
@@ -389,7 +561,7 @@ async def test_fragments_of_parallel_calls_may_be_interleaved() -> None:
         "[DONE]",
     )
     async with line_to(app) as caller:
-        caller.ask(request=2)
+        caller.ask(request=2, tools=[TOOL])
         await caller.ended()
         assert caller.call.of(ToolCalls)[0].calls == (
             ToolCall("call_3_2_0", "find_slots", '{"day": "Monday"}'),
@@ -496,6 +668,30 @@ async def test_events_may_be_written_in_any_way_that_the_standard_allows(pieces:
         assert caller.said() == ["Hello there."]
 
 
+async def test_a_reply_is_whole_at_its_finish_although_nothing_follows() -> None:
+    async with line_to(written(events()[0], f"data: {json.dumps(GREETED[1])}\n\n", ends=False)) as caller:
+        caller.ask()
+        await caller.ended()
+        assert caller.said() == ["Hello there."]
+
+
+async def test_a_connection_is_used_again_after_a_reply() -> None:
+    ports: list[int] = []
+
+    async def answer(request: Request) -> Response:
+        assert request.client is not None
+        ports.append(request.client.port)
+        return Response("".join(events()), media_type="text/event-stream")
+
+    app = Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])
+    async with line_to(app) as caller:
+        for request in (1, 2, 3):
+            caller.ask(request=request)
+            await caller.ended(request)
+            await asyncio.sleep(0.05)  # the body is read out beside the mailbox
+        assert len(set(ports)) == 1
+
+
 async def test_line_separators_of_unicode_are_text() -> None:
     text = chunk({"content": "Open at nine.\u2028Come by."})
     app = written(f"data: {json.dumps(text, ensure_ascii=False)}\n\n", *events()[1:])
@@ -508,7 +704,7 @@ async def test_line_separators_of_unicode_are_text() -> None:
 async def test_a_reply_is_over_at_its_end_even_if_the_body_is_held_open() -> None:
     async with line_to(written(*events(), ends=False)) as caller:
         caller.ask()
-        async with asyncio.timeout(2):  # the first token's limit is longer
+        async with asyncio.timeout(1.9):  # a stall's limit is longer
             await caller.ended()
         assert caller.said() == ["Hello there."]
         caller.ask(request=2)

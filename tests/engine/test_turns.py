@@ -1,5 +1,7 @@
 """Turn-taking: the whole table of `engine.turns`, and silence."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ from engine.turns import (
 )
 
 NOISES = frozenset({"mm-hmm", "okay", "yeah", "i see", "got it", "right"})
-MANNERS = Manners(min_words=2, noises=NOISES, silence_s=7.0, prompts=2, fill_s=4.0)
+MANNERS = Manners(min_words=2, noises=NOISES, silence_s=7.0, prompts=2, fill_s=0.9, fill_again_s=4.0)
 SILENT = (Agent.QUIET,)
 BUSY = (Agent.THINKING, Agent.SPEAKING)
 
@@ -134,7 +136,7 @@ def test_one_word_beside_noises_is_no_interruption_before_the_utterance_is_over(
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_an_interim_interrupts_from_the_set_number_of_words_on(count: int) -> None:
-    manners = Manners(min_words=count, noises=NOISES, silence_s=7, prompts=2)
+    manners = dataclasses.replace(MANNERS, min_words=count)
     words = ["what", "about", "next", "tuesday", "morning"]
     for said in range(1, 6):
         decided = turns(Agent.SPEAKING, manners).interim(1.0, " ".join(words[:said]))
@@ -143,7 +145,7 @@ def test_an_interim_interrupts_from_the_set_number_of_words_on(count: int) -> No
 
 def test_a_noise_of_two_words_wins_over_one_that_it_begins_with() -> None:
     for noises in (("i", "i see"), ("i see", "i")):
-        manners = Manners(min_words=1, noises=frozenset(noises), silence_s=7, prompts=2)
+        manners = dataclasses.replace(MANNERS, min_words=1, noises=frozenset(noises))
         assert turns(Agent.SPEAKING, manners).interim(1.0, "I see") == []
 
 
@@ -164,7 +166,7 @@ def test_no_text_breaks_it_and_a_whole_utterance_is_always_decided(text: str, ag
 
 def test_the_default_noises_of_the_settings_do_not_interrupt() -> None:
     noises = Settings(_env_file=None).listener_noises  # type: ignore[call-arg]
-    manners = Manners(min_words=2, noises=noises, silence_s=7, prompts=2)
+    manners = dataclasses.replace(MANNERS, noises=noises)
     for noise in noises:
         assert turns(Agent.SPEAKING, manners).ended(1.0, 1, f"{noise.capitalize()}.") == [Ignore(1)]
 
@@ -184,7 +186,7 @@ def test_a_silent_caller_is_asked_and_asked_again_and_then_let_go() -> None:
 
 
 def test_without_prompts_silence_is_goodbye_at_once() -> None:
-    manners = Manners(min_words=2, noises=NOISES, silence_s=7.0, prompts=0)
+    manners = dataclasses.replace(MANNERS, prompts=0)
     assert turns(Agent.QUIET, manners).silent(7.0) == [Goodbye()]
 
 
@@ -221,18 +223,52 @@ def test_voice_without_words_is_still_silence() -> None:
     assert taking.deadline_s() == 7.0
 
 
-def test_an_agent_that_thinks_for_long_says_so_and_again_after_as_long_a_silence() -> None:
+def test_an_agent_that_thinks_for_long_says_so_soon_and_again_after_a_longer_silence() -> None:
     taking = turns(Agent.THINKING)
-    assert taking.deadline_s() == 4.0
-    assert taking.silent(3.9) == []
-    assert taking.silent(4.0) == [Fill()]
+    assert taking.deadline_s() == 0.9
+    assert taking.silent(0.8) == []
+    assert taking.silent(0.9) == [Fill()]
     assert taking.deadline_s() is None
-    taking.agent_is(Agent.SPEAKING, 4.1)  # the filler itself
-    taking.agent_is(Agent.THINKING, 5.0)
-    assert taking.deadline_s() == 9.0
+    taking.agent_is(Agent.SPEAKING, 1.0)  # the filler itself
+    taking.agent_is(Agent.THINKING, 2.0)
+    assert taking.deadline_s() == 6.0
     taking.agent_is(Agent.QUIET, 6.0)
     taking.agent_is(Agent.THINKING, 7.0)
-    assert taking.deadline_s() == 11.0
+    assert taking.deadline_s() == 7.9
+
+
+def test_an_agent_that_said_something_in_this_turn_does_not_fill_the_next_short_pause() -> None:
+    taking = turns(Agent.THINKING)
+    taking.agent_is(Agent.SPEAKING, 0.5)
+    taking.agent_is(Agent.THINKING, 2.0)
+    assert taking.deadline_s() == 6.0
+
+
+def test_a_model_in_trouble_after_it_said_something_is_filled_for_soon_but_once() -> None:
+    taking = turns(Agent.THINKING)
+    taking.agent_is(Agent.SPEAKING, 0.5)
+    taking.troubled()
+    taking.agent_is(Agent.THINKING, 2.0)
+    assert taking.deadline_s() == 2.9
+    assert taking.silent(2.9) == [Fill()]
+    taking.agent_is(Agent.SPEAKING, 3.0)
+    taking.troubled()
+    taking.agent_is(Agent.THINKING, 4.0)
+    assert taking.deadline_s() == 8.0
+
+
+def test_an_interruption_begins_a_turn_in_which_nothing_was_said() -> None:
+    taking = turns(Agent.SPEAKING)
+    taking.ended(1.0, 1, "no, on Monday")
+    taking.agent_is(Agent.THINKING, 1.0)
+    assert taking.deadline_s() == 1.9
+
+
+def test_who_resumes_a_call_does_not_fill_as_if_nothing_had_been_said() -> None:
+    taking = turns(Agent.QUIET)
+    taking.resumed(1.0, 0.5)
+    taking.agent_is(Agent.THINKING, 1.0)
+    assert taking.deadline_s() == 5.0
 
 
 def test_telling_the_same_state_again_does_not_push_the_deadline() -> None:
@@ -243,5 +279,5 @@ def test_telling_the_same_state_again_does_not_push_the_deadline() -> None:
 
 def test_a_noise_to_a_thinking_agent_does_not_put_the_filler_off() -> None:
     taking = turns(Agent.THINKING)
-    taking.ended(3.0, 1, "okay")
-    assert taking.deadline_s() == 4.0
+    taking.ended(0.5, 1, "okay")
+    assert taking.deadline_s() == 0.9

@@ -9,7 +9,7 @@ import base64
 import itertools
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,8 +34,10 @@ from engine.messages import (
     Start,
     ToolRequest,
     ToolResult,
+    Trouble,
     Usage,
 )
+from engine.models import ModelFailed, RoutedModel
 from engine.packed import PackedCalls
 from engine.record import Store
 from engine.routes import Route, Routes
@@ -53,13 +55,14 @@ from engine.vendors.deepgram import (
 )
 from engine.vendors.flux import EndLikely, WentOn
 from engine.vendors.ways import SpeakWay
-from local.chat import Call, Finish, Text
+from local.chat import Call, CutShort, Finish, Refused, Text
 from simulators.model import ScriptedModel, load_script
 
 CALL = "CA" + "0" * 32
 CALLER = "+13125550142"
 GREETING = "Hello, this is the garage. How can I help?"
 MS_A_CHARACTER = 60
+REFUSALS = {400: Trouble.UNFIT, 401: Trouble.FOR_GOOD, 404: Trouble.FOR_GOOD}
 _RUN = re.compile(rb"(.)\1*", re.DOTALL)
 
 
@@ -310,19 +313,20 @@ class _ListenSocket(_Socket):
 
 
 class Brain:
-    """The model, scripted by `simulators.model` rules."""
+    """A vendor's model, scripted by `simulators.model` rules."""
 
-    def __init__(self, rules: list[dict[str, Any]]) -> None:
+    def __init__(self, rules: list[dict[str, Any]], name: str = "scripted") -> None:
+        self.name = name
         self._scripted = ScriptedModel(load_script({"rules": rules}))
         self.asked: list[Respond] = []
         self.cancelled = 0
 
-    async def stream(self, ask: Respond) -> AsyncIterator[ModelDelta | ModelDone]:
+    async def stream(self, ask: Respond) -> AsyncGenerator[ModelDelta | ModelDone, None]:
         """One reply."""
         self.asked.append(ask)
-        calls = 0
+        calls, finish = 0, ""
         try:
-            async for piece in self._scripted.reply({"messages": ask.messages, "model": "scripted"}):
+            async for piece in self._scripted.reply({"messages": ask.messages, "model": self.name}):
                 if isinstance(piece, Text):
                     yield ModelDelta(ask.request, text=piece.text)
                 elif isinstance(piece, Call):
@@ -336,7 +340,15 @@ class Brain:
                     calls += 1
                 else:
                     assert isinstance(piece, Finish)
-            yield ModelDone(ask.request, "tool_calls" if calls else "stop", Usage(100, 64, 10), "scripted")
+                    finish = piece.reason
+            finish = finish or ("tool_calls" if calls else "stop")
+            yield ModelDone(ask.request, finish, Usage(100, 64, 10), self.name)
+        except Refused as refused:
+            trouble = REFUSALS.get(refused.status, Trouble.PASSING)
+            wait_s = float(refused.headers.get("retry-after", 0))
+            raise ModelFailed(f"HTTP {refused.status}", trouble, wait_s) from None
+        except CutShort:
+            raise ModelFailed("the stream broke off") from None
         except (asyncio.CancelledError, GeneratorExit):
             self.cancelled += 1
             raise
@@ -426,11 +438,15 @@ class Rig:
     greeting: str = GREETING
     observe: Callable[[Start, CallPorts], CallPorts] | None = None
     packed: bool = False
+    spare_rules: list[dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         self.sessions = SessionStore(self.redis_url, 3600, 2000, 60)
         self.store = AwayStore(self.sessions)
         self.brain = Brain(self.rules)
+        self.spare = Brain(self.spare_rules or [], "spare")
+        models = [self.brain] if self.spare_rules is None else [self.brain, self.spare]
+        self.model = RoutedModel(models, self.settings)
         self.spots: list[_Spot] = []
         self.actors: list[CallActor] = []
         self.closed = asyncio.Event()
@@ -487,6 +503,7 @@ class Rig:
             await spot.calls.kill()
         if self.calls is not None:
             await self.calls.kill()
+        await self.model.close()
         await self.sessions.close()
 
     # --- waiting, in virtual time
@@ -553,10 +570,10 @@ class Rig:
             media=ref("media"),
             stt=ref("stt"),
             store=self.store,
-            model=self.brain,
+            model=self.model,
             log=self.log,
             tools=port,
-            specs=(ToolSpec("book", "Books.", {}, changes=True),),
+            specs=(ToolSpec("book", "Books.", {}, changes=True), ToolSpec("get_slots", "Finds.", {})),
             context=CallerContext(self.greeting, "You answer a garage's telephone."),
         )
         actor = CallActor(start, self.observe(start, ports) if self.observe else ports, self.settings)

@@ -17,7 +17,10 @@ STORY = LONG["answer"]["say"]
 SLOW = {"user": "story", "answer": {"say": STORY, "gap_s": 0.6}}
 
 
-PATIENT = new_settings().model_copy(update={"filler_s": 60.0})  # no filler, which no setting can ask for
+UNHURRIED = new_settings(llm_budget_s=15.0)  # a model of one or two words a second is slow, not in trouble
+PATIENT = UNHURRIED.model_copy(
+    update={"filler_s": 60.0, "filler_again_s": 60.0}
+)  # no filler, which none can ask for
 
 
 def words(text: str) -> str:
@@ -66,7 +69,7 @@ def test_a_filler_is_not_taken_for_a_part_of_the_reply_that_goes_on(redis_url: s
         await rig.hears("The end.")
         assert words(rig.heard) == words(GREETING + "One moment, please." + STORY)
 
-    play(story, redis_url, SLOW)
+    play(story, redis_url, SLOW, settings=UNHURRIED)
 
 
 def test_lost_while_the_model_was_silent_the_request_is_made_again(redis_url: str) -> None:

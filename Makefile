@@ -26,7 +26,7 @@ chaos: $(STAMP) ## kills processes under live calls, TRIALS=5 times each and KIL
 	@CHAOS_TRIALS="$(TRIALS)" KILLS="$(KILLS)" exec $(PYTHON) -m pytest tests/chaos
 
 faults: $(STAMP) ## lets vendors fail under live calls, TRIALS=5 times each, and tells what was found, mended and heard
-	@FAULT_TRIALS="$(TRIALS)" exec $(PYTHON) -m pytest tests/faults
+	@FAULT_TRIALS="$(TRIALS)" exec $(PYTHON) -m pytest tests/faults tests/virtual/test_model_trouble.py
 
 serve: $(STAMP) ## runs the app until Ctrl-C; what is not configured is stood in for
 	@exec $(PYTHON) -m launcher.serve

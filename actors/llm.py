@@ -40,6 +40,7 @@ from engine.messages import (
     Usage,
 )
 from engine.sentences import SentenceCutter
+from engine.text import well_formed
 
 CHARACTERS_A_TOKEN = 4  # of English (OpenAI): for the usage of a stream that was cut
 EARLY_S = 0.005  # a timer may ring this much before its time: loops count in milliseconds, or round
@@ -193,7 +194,7 @@ class LlmActor(Actor):
         reply.first_token_at = reply.first_token_at or wall()
         reply.characters += len(delta.text) + len(delta.tool_arguments)
         if delta.text:
-            self._say(reply, reply.cutter.feed(delta.text))
+            self._say(reply, reply.cutter.feed(well_formed(delta.text)))
         if delta.tool_index >= 0:
             call = reply.calls.setdefault(delta.tool_index, {"name": "", "arguments": ""})
             call["name"] = call["name"] or delta.tool_name
@@ -225,7 +226,11 @@ class LlmActor(Actor):
         request = reply.ask.request
         if reply.calls:  # ids of our own: some servers repeat theirs, and a key must name one call for ever
             calls = tuple(
-                ToolCall(f"call_{self._epoch}_{request}_{place}", call["name"], call["arguments"])
+                ToolCall(
+                    f"call_{self._epoch}_{request}_{place}",
+                    well_formed(call["name"]),
+                    well_formed(call["arguments"]),
+                )
                 for place, call in sorted(reply.calls.items())
             )
             self._call.tell(ToolCalls(request, calls))

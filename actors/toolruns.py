@@ -15,7 +15,7 @@ from engine.tools import END_CALL, TRANSFER_CALL, ToolSpec, wrong_arguments
 
 VERBS = (END_CALL, TRANSFER_CALL)
 TOO_MANY = "too many tools in one turn: answer with what is known"
-WRONG_CALLS = 2  # in one turn; a model that has not learnt by then is made to answer, which is sooner heard
+WRONG_REPLIES = 2  # in one turn; a model that has not learnt by then is made to answer, which is sooner heard
 ALONE = "run alone: ask for it again when the other tools have answered"
 TOO_LATE = "the call went on instead"
 UNPROTECTED = "nothing can be changed at the moment: say so, and offer to take it down for later"
@@ -80,7 +80,7 @@ class ToolRuns:
         plan = Plan()
         verbs = [call for call in calls if call.name in VERBS]
         others = [call for call in calls if call not in verbs]
-        before = len(self._record.calls(turn)) - len(calls)
+        before = sum(map(len, self._record.called(turn))) - len(calls)
         for place, call in enumerate(others):
             if before + place >= self._limit:
                 plan.refused.append((call, TOO_MANY))
@@ -93,8 +93,8 @@ class ToolRuns:
                 plan.run.append(call)
         verb = self.verb(calls)
         plan.refused += [(call, ALONE) for call in verbs if call is not verb]
-        wrong = sum(bool(self._wrong(call)) for call in self._record.calls(turn))
-        plan.enough = plan.enough or wrong >= WRONG_CALLS
+        wrong = sum(any(map(self._wrong, called)) for called in self._record.called(turn))
+        plan.enough = plan.enough or wrong >= WRONG_REPLIES
         return plan
 
     def _wrong(self, call: ToolCall) -> str:

@@ -83,10 +83,9 @@ class CallRecord:
         """One past the highest index of that turn."""
         return max((sentence.index for sentence in self.sentences(turn)), default=-1) + 1
 
-    def calls(self, turn: int) -> list[ToolCall]:
-        """The tools that were called in that turn."""
-        items = (i for i in self._items.values() if isinstance(i, Called) and i.turn == turn)
-        return [call for item in items for call in item.calls]
+    def called(self, turn: int) -> list[tuple[ToolCall, ...]]:
+        """The tools that were called in that turn, by each reply that called some."""
+        return [item.calls for item in self._items.values() if isinstance(item, Called) and item.turn == turn]
 
     def has_result(self, call_id: str) -> bool:
         """Whether that tool call has its result."""

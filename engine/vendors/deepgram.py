@@ -22,6 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from engine import audio
 from engine.settings import Settings
 from engine.telemetry import count
+from engine.text import well_formed
 
 log = logging.getLogger("engine.vendors.deepgram")
 
@@ -217,7 +218,7 @@ def _heard(message: Any) -> Heard | None:
         if not isinstance(best.transcript or "", str):
             raise TypeError("transcript")
         return Heard(
-            text=best.transcript or "",
+            text=well_formed(best.transcript or ""),
             final=bool(message.is_final),
             speech_final=bool(getattr(message, "speech_final", None)),
             from_finalize=bool(getattr(message, "from_finalize", None)),

@@ -23,6 +23,7 @@ from engine import audio
 from engine.clock import now
 from engine.settings import Settings
 from engine.telemetry import count
+from engine.text import well_formed
 from engine.vendors.deepgram import Heard, VendorLost, VendorSocket, VoiceBegan, took_nothing
 
 log = logging.getLogger("engine.vendors.flux")
@@ -238,7 +239,7 @@ def _parsed(message: Any) -> tuple[str, float, float] | None:
         last_word_s = getattr(message.words[-1], "end", None) if message.words else None
         if not isinstance(text, str):
             raise TypeError("transcript")
-        return text.strip(), float(last_word_s if last_word_s is not None else until_s), until_s
+        return well_formed(text.strip()), float(last_word_s if last_word_s is not None else until_s), until_s
     except (AttributeError, TypeError, ValueError, IndexError, KeyError):
         return None
 

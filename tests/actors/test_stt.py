@@ -524,6 +524,7 @@ async def test_garbage_is_no_word_and_does_not_end_the_actor() -> None:
         '{"type": "Results", "channel": {"alternatives": [{"transcript": "a", "words": [7]}]}}',
         '{"type": "Results", "channel": 7, "duration": [1]}',
         '{"type": "Marsian"}',
+        '{"type": "Results", "channel": {"alternatives": [{"transcript": "\\ud800"}]}}',
     ]
     async with line() as caller:
         await caller.adopted()

@@ -1,9 +1,9 @@
 """A model under trouble: each fault in a whole call in virtual time, and what its caller hears when.
 
-    figures = measure(fault, redis_url)
+    heard = measure(fault, redis_url)
 
-A fault is scripted (`simulators.model`) for the first model, and mostly there is a second that is well. Times count from
-the end of the caller's turn, as recognition tells it; synthesis takes 0.2 s, as the rig has it.
+A fault is scripted (`simulators.model`) for the first model, and mostly there is a second that is well. Times count
+from the end of the caller's turn, as recognition tells it; synthesis takes 0.2 s, as the rig has it.
 """
 
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Figures:
+class CallHeard:
     """What a caller heard. `first_s`: anything at all; `useful_s`: the answer, or the apology for none; `whole_s`: its
     last word. `silence_s`: the longest stretch without a sound until then."""
 
@@ -50,13 +50,11 @@ class Figures:
     heard: str
     asked: int
 
-    def row(self) -> str:
-        """One line of a table in Markdown."""
+    @property
+    def told(self) -> str:
+        """What the caller hears, in a few words."""
         useful = "an apology" if APOLOGY in self.heard else "the answer"
-        return (
-            f"| {self.fault} | {self.first} after {self.first_s:.2f} s | {useful} after {self.useful_s:.2f} s "
-            f"| {self.silence_s:.2f} s | {self.asked} |"
-        )
+        return f"a filler, then {useful}" if self.first == "a filler" else useful
 
 
 def fails(times: int | None = None, **failure: Any) -> dict[str, Any]:
@@ -110,9 +108,9 @@ FAULTS = [
 """Faults of which a caller hears the whole answer, or an apology."""
 
 
-def measure(fault: Fault, redis_url: str) -> Figures:
-    """Plays a call with that fault in its first answer. Raises AssertionError if neither answer nor apology is heard."""
-    found: list[Figures] = []
+def measure(fault: Fault, redis_url: str) -> CallHeard:
+    """Plays a call with that fault in its first answer. Raises AssertionError if nothing comes of it."""
+    found: list[CallHeard] = []
 
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")
@@ -136,7 +134,7 @@ def measure(fault: Fault, redis_url: str) -> Figures:
         first = "a filler" if any(heard.startswith(filler) for filler in FILLERS) else "the reply"
         asked = len(rig.brain.asked) + len(rig.spare.asked)
         found.append(
-            Figures(
+            CallHeard(
                 str(fault), times["first"], first, times["useful"], times["whole"], silence_s, heard, asked
             )
         )

@@ -313,7 +313,8 @@ def test_a_model_that_fails_meanwhile_has_cost_the_turn_no_try(redis_url: str) -
         await asyncio.sleep(1.0)
         rig.mouth.end(ASKED)
         await rig.hears("The end.")
-        assert words(rig.heard) == words(GREETING + STORY)
+        assert words(rig.heard).endswith(words(STORY))
+        assert words(rig.heard).count(words("Once there was")) == 1
         assert len(rig.brain.asked) == 3
 
     fails = {"user": "story", "times": 2, "answer": {"failure": {"how": "error"}}}

@@ -47,6 +47,7 @@ USUAL: dict[str, Any] = {  # settings of an app that is tested, but for addresse
     "tool_replicas_max": 2,  # pids tell replicas apart only while none is added for load
     "tool_calls_per_turn": 3,
     "token_ttl_s": 5,
+    "filler_s": 4.0,  # scripted models are slow on purpose, and callers count sentences
     "capacity": 100,
     "silence_prompt_s": 2.0,
     "silence_prompts": 1,

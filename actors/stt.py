@@ -11,10 +11,8 @@ Tells: Call       SpeechStarted, Interim, Final, TurnEnded, TurnResumed, SttLost
        Stream     SttHeld
 """
 
-import random
 from typing import Any
 
-from actors.backoff import back_off_s
 from actors.listenline import Ended, ListenLine, Opened, Socket, Stalled
 from engine import audio
 from engine.actor import Actor, Ref
@@ -24,6 +22,7 @@ from engine.messages import Adopt, CallerAudio, Down, SttBack, SttHeld, SttLost,
 from engine.quiet import Quiet
 from engine.routes import Route, Routes
 from engine.settings import Settings
+from engine.supervision import next_socket_s
 from engine.telemetry import count
 from engine.utterances import Told, Utterances
 from engine.vendors.deepgram import GapHeard, Heard, VendorLost, VoiceBegan
@@ -33,8 +32,6 @@ from engine.vendors.ways import Listening
 WATCH_S = 0.5  # how often open utterances are looked after
 PATIENCE_MOST_S = 30.0  # a line's noise may be loud without being words: then no socket brings anything
 SAME_WORDS = audio.bytes_of(200)  # how far apart two results may see the end of one word
-AT_ONCE_S = 0.05  # before the first new try: calls that lost the vendor together come back one by one
-BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 class SttActor(Actor):
@@ -275,8 +272,7 @@ class SttActor(Actor):
         if self._routes.hopeless:
             return
         best = self._routes.best()
-        at_once = self._attempt == 0 or (best is not line.route and best.well)
-        pause_s = random.uniform(0, AT_ONCE_S) if at_once else back_off_s(BACK_OFF_S, self._attempt - 1)
+        pause_s = next_socket_s(self._attempt, elsewhere=best is not line.route and best.well)
         self._attempt += 1
         self.after(pause_s, Tick("reconnect"))
 

@@ -14,12 +14,10 @@ Tells: Media      SpeechAudio, SpeechWhole
 """
 
 import asyncio
-import random
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.backoff import back_off_s
 from engine import audio
 from engine.actor import Actor, Ref
 from engine.clock import now, wall
@@ -27,6 +25,7 @@ from engine.messages import Adopt, Down, Hush, Speak, SpeechAudio, SpeechWhole, 
 from engine.routes import Route, Routes
 from engine.sentence_audio import USUAL_PACE, SentenceAudio
 from engine.settings import Settings
+from engine.supervision import next_socket_s
 from engine.telemetry import count
 from engine.vendors.deepgram import (
     AudioCame,
@@ -45,10 +44,6 @@ AHEAD_S = 0.5  # before the caller would hear a gap, for the next socket to spea
 LOOK_S = 1.0  # how often a better way is looked for
 CONFIRM_S = 0.05  # for audio to be read that has come
 PATIENCE_MOST = 6.0  # times what is usual, for a voice that is slow and not lost
-AT_ONCE_S = (
-    0.02  # before the first new try: calls that lost the vendor together do not come back in one instant
-)
-BACK_OFF_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -328,8 +323,7 @@ class TtsActor(Actor):
         self._asked.clear()
         self._clears = self._stale_flushes = 0
         best = self._routes.best()
-        at_once = self._attempt == 0 or (best is not line.route and best.well)
-        pause_s = random.uniform(0, AT_ONCE_S) if at_once else back_off_s(BACK_OFF_S, self._attempt - 1)
+        pause_s = next_socket_s(self._attempt, elsewhere=best is not line.route and best.well)
         self._attempt += 1
         self.after(pause_s, Tick("connect"))
 

@@ -18,7 +18,7 @@ the end that is the caller, who hears one true sentence and is put through.
     Media, Stt or Tts    their stream, as their parent      no: the socket is closed, and     as below
     of a stream                                             Twilio asks what comes next
     a stream             Twilio, or silence                 a new one, `streams` in a call    as a CallActor
-    a vendor's socket    its reader, or a timer             after pauses that grow            engine/routes.py takes
+    a vendor's socket    its reader, or a timer             at once, then after `SOCKETS`     engine/routes.py takes
                                                                                               another vendor
     a ToolActor replica  Serve; a call's ToolPort, by the   the same key, each                the model is told that
                          lost answer                        `tool_again_s`, until             it is not known whether
@@ -56,6 +56,20 @@ class BackOff:
         together do not come back together.
         """
         return min(self.first_s * 2.0 ** min(attempt, 32), self.most_s) * random.uniform(0.8, 1.2)
+
+
+SOCKETS = BackOff(0.1, 2.0)  # of vendors, after the first new try
+AT_ONCE_S = (
+    0.05  # within which that comes: calls that lost the vendor together don't come back in one instant
+)
+
+
+def next_socket_s(attempt: int, *, elsewhere: bool) -> float:
+    """The pause before a vendor's socket is opened again, for attempt `attempt`, from 0, since one was of use;
+    `elsewhere`: at a vendor that is well."""
+    if attempt == 0 or elsewhere:
+        return random.uniform(0, AT_ONCE_S)
+    return SOCKETS.pause_s(attempt - 1)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 
 from actors import listenline, stt
 from actors.stt import SttActor
-from engine import audio, telemetry
+from engine import audio, supervision, telemetry
 from engine.actor import spawn
 from engine.messages import (
     Adopt,
@@ -24,6 +24,7 @@ from engine.messages import (
     TurnEnded,
 )
 from engine.settings import Settings
+from engine.supervision import BackOff
 from engine.vendors import ways
 from engine.vendors.deepgram import ListenSocket, VendorLost
 from local.serving import serving
@@ -270,7 +271,7 @@ async def test_a_socket_that_takes_nothing_is_given_up_and_its_audio_is_not_lost
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(listenline, "LOOK_S", 0.02)
-    monkeypatch.setattr(stt, "BACK_OFF_S", (0.02,))
+    monkeypatch.setattr(supervision, "SOCKETS", BackOff(0.02, 0.02))
     send, hung = ListenSocket.send, []
 
     async def hangs_once(self: ListenSocket, payload: bytes) -> None:
@@ -291,7 +292,7 @@ async def test_a_socket_that_takes_nothing_is_given_up_and_its_audio_is_not_lost
 async def test_audio_that_comes_while_the_socket_is_being_given_up_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stt, "BACK_OFF_S", (0.02,))
+    monkeypatch.setattr(supervision, "SOCKETS", BackOff(0.02, 0.02))
     sound = mark_audio("Hello there.", 7, 0) + audio.silence(400)
     async with line() as caller:
         await caller.adopted()
@@ -334,7 +335,7 @@ async def test_an_empty_frame_of_the_callers_does_not_close_the_stream() -> None
 async def test_a_socket_that_drops_is_told_and_replaced_and_no_audio_is_lost_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stt, "BACK_OFF_S", (0.02,))
+    monkeypatch.setattr(supervision, "SOCKETS", BackOff(0.02, 0.02))
     async with line() as caller:
         await caller.adopted()
         await caller.connected()
@@ -479,7 +480,7 @@ async def test_a_socket_that_tells_nothing_while_nobody_speaks_is_left_alone() -
 async def test_a_line_on_which_noise_brings_no_answer_is_asked_ever_more_seldom(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stt, "BACK_OFF_S", (0.0,))
+    monkeypatch.setattr(supervision, "SOCKETS", BackOff(0.0, 0.0))
     async with line(stt_silence_s=0.1) as caller:
         await caller.adopted()
         caller.watch.mute = True
@@ -598,7 +599,7 @@ async def test_a_wrong_key_sends_every_call_to_the_fallback_at_once() -> None:
 async def test_what_is_kept_while_the_socket_is_away_has_a_bound_and_the_rest_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stt, "BACK_OFF_S", (0.02,))
+    monkeypatch.setattr(supervision, "SOCKETS", BackOff(0.02, 0.02))
     script = Script()
     before = telemetry.snapshot().get("stt_frames_dropped", 0)
     async with line(scripted(script), stt_kept_s=10) as caller:
@@ -630,7 +631,7 @@ async def test_a_refused_handshake_says_what_the_vendor_said() -> None:
 
 
 async def test_audio_whose_sending_fails_is_given_to_the_next_socket(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stt, "BACK_OFF_S", (0.02,))
+    monkeypatch.setattr(supervision, "SOCKETS", BackOff(0.02, 0.02))
     script = Script()
     broken = [True]
     send = ListenSocket.send

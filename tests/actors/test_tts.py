@@ -14,10 +14,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from actors import tts
 from actors.tts import TtsActor
-from engine import telemetry
+from engine import supervision, telemetry
 from engine.actor import spawn
 from engine.messages import Adopt, Hush, Speak, SpeechAudio, SpeechWhole, TtsHeld
 from engine.settings import Settings
+from engine.supervision import BackOff
 from engine.vendors import ways
 from local.serving import serving
 from local.speech.app import speech_app
@@ -165,7 +166,7 @@ async def test_what_is_told_of_a_hushed_turn_afterwards_is_not_spoken() -> None:
 
 
 async def test_what_waits_for_a_socket_is_hushed_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
+    monkeypatch.setattr(supervision, "SOCKETS", BackOff(0.01, 0.01))
     app = marks_app(FAST)
     app.state.watch.refusal = Refusal(503, "UNAVAILABLE", "try later")
     async with line(app) as agent:
@@ -204,7 +205,7 @@ async def test_twenty_five_sentences_in_a_minute_are_all_spoken() -> None:
 async def test_a_flush_that_is_ignored_with_a_warning_is_asked_again_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
+    monkeypatch.setattr(supervision, "SOCKETS", BackOff(0.01, 0.01))
     async with line(
         marks_app(FAST, Limits(flush_limit=2)), tts_first_audio_s=7.0
     ) as agent:  # fewer than the actor thinks
@@ -383,7 +384,7 @@ async def test_speech_comes_back_to_the_first_vendor_between_turns(monkeypatch: 
 
 
 async def test_a_vendor_that_refuses_is_asked_until_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
+    monkeypatch.setattr(supervision, "SOCKETS", BackOff(0.01, 0.01))
     app = marks_app(FAST)
     app.state.watch.refusal = Refusal(429, "TOO_MANY_REQUESTS", "too many")
     async with line(app) as agent:
@@ -506,7 +507,7 @@ async def test_who_is_interrupted_twice_in_a_row_hears_nothing_of_either() -> No
 
 
 async def test_an_error_message_is_the_end_of_that_socket(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
+    monkeypatch.setattr(supervision, "SOCKETS", BackOff(0.01, 0.01))
     async with by_hand() as (hand, agent):
         agent.speak(1, 0, "One.")
         await hand.asked("Speak", "Flush")
@@ -533,7 +534,7 @@ async def test_a_vendor_is_not_late_when_our_own_loop_was_held_up() -> None:
 async def test_a_clear_that_is_never_answered_does_not_mute_the_agent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tts, "BACK_OFF_S", (0.01,))
+    monkeypatch.setattr(supervision, "SOCKETS", BackOff(0.01, 0.01))
     async with by_hand(tts_first_audio_s=0.25) as (hand, agent):
         await two_interrupts_one(hand, agent)
         await hand.asked("Clear", "Speak", "Flush", "Close", "left")

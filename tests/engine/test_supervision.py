@@ -3,7 +3,7 @@
 import pytest
 
 from engine.settings import Settings
-from engine.supervision import BackOff, CallActors, Losses, Supervision
+from engine.supervision import AT_ONCE_S, BackOff, CallActors, Losses, Supervision, next_socket_s
 
 POLICY = CallActors(tries=3, steady_s=10.0, host_steady_s=2.0, hosts=12, search_s=5.0)
 
@@ -48,3 +48,10 @@ def test_the_policy_is_what_the_settings_say() -> None:
     told = Settings(_env_file=None, call_tries=5, host_empty_s=7.0, call_streams=1)  # type: ignore[call-arg]
     policy = Supervision.by(told)
     assert (policy.calls.tries, policy.hosts.empty_s, policy.streams) == (5, 7.0, 1)
+
+
+def test_a_lost_socket_is_replaced_at_once_and_then_ever_later_but_for_another_vendors() -> None:
+    assert next_socket_s(0, elsewhere=False) <= AT_ONCE_S
+    assert 0.08 <= next_socket_s(1, elsewhere=False) <= 0.12
+    assert 1.6 <= next_socket_s(20, elsewhere=False) <= 2.4
+    assert next_socket_s(20, elsewhere=True) <= AT_ONCE_S

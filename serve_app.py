@@ -28,7 +28,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from starlette.applications import Starlette
 from starlette.websockets import WebSocket
 
-from actors.call import CallActor, CallPorts
+from actors.call import CallActor
+from actors.parts import CallPorts
 from actors.stream import StreamActor, StreamPorts
 from actors.taping import make_taped_call
 from actors.tool import ToolActor

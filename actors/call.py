@@ -17,23 +17,13 @@ has the call, and ends this actor silently. Who may speak is decided in `engine.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from actors import hearing
-from actors.ending import Ending
-from actors.hearing import Hearing
 from actors.keys import Keys
-from actors.legs import Legs
-from actors.llm import LlmActor, Model
-from actors.replying import Brief, Replying
-from actors.speaking import Speaking
-from actors.toolruns import ToolRuns
+from actors.parts import CallParts, CallPorts
 from engine import phrases
-from engine.actor import Actor, Ref
-from engine.attempts import Patience
-from engine.calllog import CallLog
+from engine.actor import Actor
 from engine.callrows import Outcome, Speaker
 from engine.clock import now, wall
 from engine.history import Cause, TurnBegan
@@ -42,7 +32,6 @@ from engine.messages import (
     Attached,
     AttemptFailed,
     CallEnded,
-    CallerContext,
     CallerGone,
     Cleared,
     Down,
@@ -63,10 +52,9 @@ from engine.messages import (
     TurnEnded,
     TurnResumed,
 )
-from engine.record import CallRecord, Fenced, Store
+from engine.record import Fenced
 from engine.settings import Settings
 from engine.telemetry import count
-from engine.tools import ToolSpec, engine_verbs, tool_schema
 from engine.turns import (
     Agent,
     Answer,
@@ -76,30 +64,13 @@ from engine.turns import (
     Goodbye,
     Ignore,
     Interrupt,
-    Manners,
     Prepare,
-    TurnTaking,
 )
 
 ATTACHED_LIMIT_S = 10.0  # a stream that has not answered `Attach` by then has gone on without this actor
 LAST_WRITES_S = (0.1, 0.4, 1.0, 2.0)  # pauses in which the call's end waits for its last write
 WRITE_AGAIN_S = 1.0  # pause between tries while Redis is away, which fail at once
 CLEARED_LIMIT_S = 1.0  # longest wait to learn what an interrupted caller had heard
-
-
-@dataclass(frozen=True)
-class CallPorts:
-    """Whom a CallActor knows. `tools` is told `ToolRequest` and answers its `reply_to` with `ToolResult`."""
-
-    stream: Ref
-    media: Ref
-    stt: Ref
-    store: Store
-    model: Model
-    log: CallLog
-    tools: Callable[[Ref], Ref]
-    specs: tuple[ToolSpec, ...]
-    context: CallerContext  # where the session has none
 
 
 class CallActor(Actor):
@@ -124,42 +95,10 @@ class CallActor(Actor):
         stored = await ports.store.take(self._call, self._start_message.last_epoch)
         stored.info = stored.info or self._start_message.info  # written again, should Redis lose them
         stored.context = self._context = stored.context or ports.context
-        self._record = CallRecord(ports.store, self._call, stored)
-        self._legs = Legs(ports.log, self._call)
-        self._speaking = Speaking(self._record, ports.media, ports.log, self._legs)
-        self._ending = Ending(self._record, ports.media, ports.log, settings.transfer_number)
-        self._hearing = Hearing(self._speaking, self._ending, settings, self.after)
-        self._runs = ToolRuns(
-            self._start_message.info,
-            self._record,
-            ports.tools(self),
-            ports.specs,
-            ports.log,
-            self._legs,
-            settings.tool_calls_per_turn,
-        )
-        schemas = (*ports.specs, *engine_verbs(bool(settings.transfer_number)))
-        self._replying = Replying(
-            self._record,
-            Brief(self._context.prompt, [tool_schema(spec) for spec in schemas]),
-            self.spawn(
-                LlmActor(ports.model, self, self._record.epoch, Patience.of(settings), self._call), "llm"
-            ),
-            self._speaking,
-            self._runs,
-            self._ending,
-            ports.log,
-            self._legs,
-        )
-        manners = Manners(
-            settings.barge_in_min_words,
-            settings.listener_noises,
-            settings.silence_prompt_s,
-            settings.silence_prompts,
-            settings.filler_s,
-            settings.filler_again_s,
-        )
-        self._turns = TurnTaking(manners, now())
+        parts = CallParts.of(self, self._start_message.info, stored, ports, settings)
+        self._record, self._legs, self._turns = parts.record, parts.legs, parts.turns
+        self._speaking, self._hearing, self._ending = parts.speaking, parts.hearing, parts.ending
+        self._replying, self._runs = parts.replying, parts.runs
         meta = self._record.meta
         ports.stream.tell(Attach(self._record.epoch, meta.took + 1, meta.noted))
         self.after(ATTACHED_LIMIT_S, Tick("unattached"))

@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from actors.call import CallActor, CallPorts
+from actors.call import CallActor
+from actors.parts import CallPorts
 from engine.actor import spawn
 from engine.calllog import CallLog
 from engine.callrows import Entry

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from actors.call import CallActor, CallPorts
+from actors.call import CallActor
 from actors.llm import Model
+from actors.parts import CallPorts
 from engine.actor import Taped
 from engine.messages import (
     Message,

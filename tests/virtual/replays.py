@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from actors.call import CallActor, CallPorts
+from actors.call import CallActor
+from actors.parts import CallPorts
 from actors.replay import Difference, replay
 from engine.clock import run_virtual
 from engine.messages import Hush, Start

@@ -13,7 +13,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.call import CallActor, CallPorts
+from actors.call import CallActor
+from actors.parts import CallPorts
 from actors.stream import StreamActor, StreamPorts
 from actors.toolport import ToolPort
 from engine.actor import Actor, Ref, spawn

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from actors.call import CallActor, CallPorts
+from actors.call import CallActor
+from actors.parts import CallPorts
 from actors.replying import Replying
 from actors.stt import SttActor
 from engine import audio, phrases

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from actors.call import CallPorts
+from actors.parts import CallPorts
 from actors.toolruns import TOO_LATE
 from engine.actor import Ref
 from engine.clock import wall

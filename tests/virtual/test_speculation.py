@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from actors.call import CallPorts
+from actors.parts import CallPorts
 from actors.speculating import Speculating
 from engine import phrases
 from engine.callrows import FinalizeCall, Leg, LogMetric, LogTranscript, Speaker

@@ -96,6 +96,19 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
 
 
+async def look(engine: AsyncEngine) -> None:
+    """Asks Postgres for nothing. Raises one of `DATABASE_ERRORS`."""
+    async with engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether this tells that Postgres can't be reached, and not that it refused something, or was too busy."""
+    if isinstance(error, DBAPIError):
+        return bool(error.connection_invalidated)
+    return isinstance(error, OSError)
+
+
 def worth_a_retry(error: BaseException) -> bool:
     """Whether running the whole transaction again may succeed: the connection broke, or it lost a race."""
     if not isinstance(error, DBAPIError):

@@ -6,6 +6,7 @@ that it happens once, is refused to a superseded CallActor, and answers the same
 
 import asyncio
 import datetime as dt
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -19,11 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from crm import appointments, lookups, prompt, repository, schemas
 from crm.appointments import Desk
-from crm.database import DATABASE_ERRORS, check, connect, worth_a_retry
+from crm.database import DATABASE_ERRORS, check, connect, first_line, is_away, look, worth_a_retry
 from crm.models import StoredResult
 from crm.nhtsa import Nhtsa
 from crm.records import CustomerRecord, ServiceRecord, e164
 from engine.messages import CallerContext, ToolRequest, ToolResult
+from engine.reach import Reach
 from engine.tools import ToolSpec
 
 _log = structlog.get_logger(__name__)
@@ -32,6 +34,7 @@ _NOBODY = "+10000000000"
 
 REFUSED = "refused: a newer epoch has the call"
 AGAIN_S = 0.2  # between looks whether a change was made
+LOOK_S = 0.5  # between looks whether Postgres is back
 AWAY = "The dealership's records can't be reached right now. Promise nothing; say so, or try once more."
 UNKNOWN = (
     "It is not known whether this was done: the dealership's records went away at that moment. Promise nothing; "
@@ -89,6 +92,7 @@ class DealershipTools:
         self._limits = limits
         self._engine: AsyncEngine | None = None
         self._nhtsa: Nhtsa | None = None
+        self._reach: Reach | None = None
         self._services: tuple[ServiceRecord, ...] = ()
 
     async def open(self) -> None:
@@ -100,12 +104,23 @@ class DealershipTools:
             await engine.dispose()
             raise
         self._engine = engine
+        self._reach = Reach(
+            "postgres",
+            functools.partial(look, engine),
+            DATABASE_ERRORS,
+            in_time_s=self._limits.postgres,
+            silent_s=self._limits.postgres,
+            pause_s=LOOK_S,
+        )
         self._nhtsa = Nhtsa(self._nhtsa_base_url, timeout_s=self._limits.nhtsa)
         await self.context(_NOBODY, "")  # the first look-up compiles and prepares what all others need
 
     async def close(self) -> None:
         """Closes connections; safe to run twice."""
         engine, self._engine = self._engine, None
+        reach, self._reach = self._reach, None
+        if reach is not None:
+            await reach.close()
         nhtsa, self._nhtsa = self._nhtsa, None
         if nhtsa is not None:
             await nhtsa.close()
@@ -130,8 +145,9 @@ class DealershipTools:
                 answer, replayed = await self._until_known(request, arguments, attempts)
         except schemas.BadArguments as error:
             answer = {"error": str(error)}
-        except DATABASE_ERRORS:
-            _log.exception("tool_failed", call=request.call, tool=request.tool)
+        except DATABASE_ERRORS as error:
+            why = f"{type(error).__name__}: {first_line(error)}"
+            _log.warning("tool_failed", call=request.call, tool=request.tool, why=why)
             answer = {"error": UNKNOWN if attempts.open else AWAY}
         return ToolResult(
             key=request.key,
@@ -154,6 +170,8 @@ class DealershipTools:
                     return await self._change(request, arguments, attempts)
                 return await self._read(request, arguments)
             except DATABASE_ERRORS as error:
+                if retried or not worth_a_retry(error):
+                    self._missed(error)
                 if not attempts.open and (retried or not worth_a_retry(error)):
                     raise
                 if not retried:
@@ -162,6 +180,10 @@ class DealershipTools:
             if retried:
                 await asyncio.sleep(AGAIN_S)
             retried = True
+
+    def _missed(self, error: BaseException) -> None:
+        if self._reach is not None and is_away(error):
+            self._reach.missed(type(error).__name__)
 
     async def _read(self, request: ToolRequest, arguments: schemas.Arguments) -> tuple[dict[str, Any], bool]:
         desk = self._desk(request)
@@ -224,8 +246,9 @@ class DealershipTools:
                 self._services = await repository.services(session)
                 row = await repository.customer_by_phone(session, phone) if e164(phone) else None
                 customer = await repository.record_of(session, row) if row else None
-        except DATABASE_ERRORS:
-            _log.exception("context_failed", called=called)
+        except DATABASE_ERRORS as error:
+            self._missed(error)
+            _log.warning("context_failed", called=called, why=f"{type(error).__name__}: {first_line(error)}")
         now = self._local_now()
         return CallerContext(
             greeting=prompt.greeting(self._dealership, customer, attested, now.date(), self._template),
@@ -250,6 +273,9 @@ class DealershipTools:
         return Desk(self._zone, self._local_now(), e164(request.caller), request.call)
 
     def _session(self) -> AsyncSession:
+        """Raises one of `DATABASE_ERRORS` at once while Postgres is known to be away: nobody waits for it then."""
+        if self._reach is not None and self._reach.away:
+            raise ConnectionError("Postgres is away")
         if self._engine is None:
             raise RuntimeError("the toolbox is not open: await open() first")
         return async_sessionmaker(self._engine, expire_on_commit=False)()

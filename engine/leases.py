@@ -50,6 +50,7 @@ class LeaseActor(Actor):
         self._drained = drained
         self._list_again = list_again
         self._draining = False
+        self._owed: list[StreamOver] = []  # while Redis is away
 
     async def started(self) -> None:
         self._store.when_back(lambda: self.tell(Tick("back")))
@@ -61,9 +62,12 @@ class LeaseActor(Actor):
                 await self._renew()
                 self._later()
             case Tick("back"):
+                owed, self._owed = self._owed, []
+                for over in owed:
+                    await self._give_back(over)
                 await self._renew()
-            case StreamOver(call, stream):
-                await self._give_back(call, stream)
+            case StreamOver():
+                await self._give_back(message)
             case Tick("drained"):
                 self._draining = False  # a stream that begins later is told with a later renewal
                 self._drained()
@@ -71,10 +75,11 @@ class LeaseActor(Actor):
     def _later(self) -> None:
         self.after(self._store.lease_s / RENEWALS, Tick("renew"))
 
-    async def _give_back(self, call: str, stream: str) -> None:
+    async def _give_back(self, over: StreamOver) -> None:
         try:
-            await self._store.over(call, stream)
+            await self._store.over(over.call, over.stream)
         except SessionAway:
+            self._owed.append(over)
             count("live_unmarked")
 
     async def _renew(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from engine.actor import Actor
+from engine.messages import Tick
 from engine.session import SessionAway, SessionStore
 from engine.telemetry import count
 
@@ -22,6 +23,14 @@ class Rings(msgspec.Struct, frozen=True):
     last_stream: str
 
 
+class PutThrough(msgspec.Struct, frozen=True):
+    """Redis did not answer in time, so this call was put through. What it was asked it may do when it wakes, and hold a
+    slot for a stream that will not come.
+    """
+
+    call: str
+
+
 class _Overdue(msgspec.Struct, frozen=True):
     """The stream should have begun."""
 
@@ -29,7 +38,10 @@ class _Overdue(msgspec.Struct, frozen=True):
 
 
 class RingingActor(Actor):
-    """Watches tokens. Told: `Rings`. `abandoned(call, last_stream)` is called for each token that was not used."""
+    """Watches tokens. `abandoned(call, last_stream)` is called for each token that was not used.
+
+    Told: Rings, PutThrough, Tick.
+    """
 
     def __init__(
         self, store: SessionStore, token_ttl_s: float, abandoned: Callable[[str, str], Awaitable[None]]
@@ -38,6 +50,10 @@ class RingingActor(Actor):
         self._store = store
         self._watch_s = token_ttl_s - 0.5  # before Redis forgets it
         self._abandoned = abandoned
+        self._put_through: list[str] = []
+
+    async def started(self) -> None:
+        self._store.when_back(lambda: self.tell(Tick("back")))
 
     async def receive(self, message: Any) -> None:
         match message:
@@ -45,6 +61,18 @@ class RingingActor(Actor):
                 self.after(self._watch_s, _Overdue(message))
             case _Overdue(rings):
                 await self._overdue(rings)
+            case PutThrough(call):
+                self._put_through.append(call)
+            case Tick("back"):
+                await self._free_slots()
+
+    async def _free_slots(self) -> None:
+        calls, self._put_through = self._put_through, []
+        for call in calls:
+            try:
+                await self._store.hung_up(call)
+            except SessionAway:
+                self._put_through.append(call)
 
     async def _overdue(self, rings: Rings) -> None:
         try:

@@ -259,7 +259,7 @@ class Settings(BaseSettings):
     log_spool_rows: int = Field(
         20_000,
         ge=100,
-        description="Most rows of the call log that each process keeps while Postgres is away; then new ones are dropped and counted, ends of calls last. A call-minute has about 40",
+        description="Most rows of the call log that each process keeps while Postgres is away; then new ones are dropped and counted, ends of calls last. A busy call has up to 190 a minute: the default is two minutes of 64 such calls",
     )
     log_write_s: float = Field(
         10.0,

@@ -16,7 +16,7 @@ from engine.callrows import Outcome
 from engine.clock import wall
 from engine.door import PREFIX, TRIED_AGAIN, Door
 from engine.messages import CallerContext, CallInfo
-from engine.ringing import RingingActor, Rings
+from engine.ringing import PutThrough, RingingActor, Rings
 from engine.session import NoSlot, SessionAway, SessionStore, Stored
 from engine.settings import Settings
 from engine.supervision import Supervision
@@ -109,6 +109,7 @@ class Webhooks:
                 return self._refuse(info, str(error), BUSY) if str(error) != "gone" else self._nobody(info)
             except SessionAway as error:
                 log.error("no slot is known of: %s", error)
+                self._ringing.tell(PutThrough(call))
                 return self._refuse(info, "away", DOWN)
 
     def _refuse(self, info: CallInfo, why: str, excuse: Excuse) -> Response:
@@ -159,6 +160,7 @@ class Webhooks:
                 await self._store.asked(call)
             except SessionAway as error:
                 log.error("can't tell what comes next: %s", error)
+                self._ringing.tell(PutThrough(call))
                 return _xml(self._fall_back(CUT_SHORT))
             return answer
 

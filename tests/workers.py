@@ -13,7 +13,6 @@ _OWN_APPS = (
     "tests/demo/test_demo_whole.py",
     "tests/launcher/test_app.py",
     "tests/chaos/test_deploys.py",
-    "tests/chaos/test_stores_away.py",
     "tests/whole/test_placements.py",
 )
 # Faults come last: a broken app mends itself, but slowly, and nothing else is to wait for that.

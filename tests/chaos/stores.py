@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,25 +22,42 @@ from tests.chaos.victims import a_tuesday
 from tests.whole.bench import Bench, Talk
 from tests.whole.nodes import node_bench
 
-REDIS_AWAY_S, POSTGRES_AWAY_S = (30.0, 60.0) if "CHAOS_TRIALS" in os.environ else (6.0, 6.0)
+AT_LENGTH = "CHAOS_TRIALS" in os.environ
+REDIS_AWAY_S, POSTGRES_AWAY_S = (30.0, 60.0) if AT_LENGTH else (5.0, 5.0)
 TIMES = ("09:00", "09:30", "10:00", "10:30", "11:00", "11:30")
 
 
 @dataclass
 class Stores:
-    """The app and its stores."""
+    """An app and its stores."""
 
     bench: Bench
-    valkey: Valkey
-    postgres: Postgres
+    pids: Callable[[], dict[str, int]]
 
     def redis(self, way: signal.Signals) -> None:
         """Stops Redis (SIGSTOP), lets it go on (SIGCONT), or kills it."""
-        _signal(self.valkey.pid, way)
+        _signal(self.pids()["valkey"], way)
 
     def database(self, way: signal.Signals) -> None:
         """The same with all of Postgres's processes."""
-        _signal(self.postgres.pid, way)
+        _signal(self.pids()["postgres"], way)
+
+    async def ready(self) -> dict[str, str]:
+        """What `/readyz` says of each part."""
+        parts: dict[str, str] = (await self.bench.http.get("/readyz")).json()["parts"]
+        return parts
+
+    async def alive(self) -> bool:
+        """Whether `/healthz` is well."""
+        return (await self.bench.http.get("/healthz")).is_success
+
+
+@dataclass
+class OwnStores(Stores):
+    """Those that can be started again."""
+
+    valkey: Valkey
+    postgres: Postgres
 
     async def redis_again(self, *, empty: bool) -> None:
         """Starts a Redis that was killed, where it was."""
@@ -55,26 +72,16 @@ class Stores:
         await asyncio.to_thread(self.postgres.start)
         await self.bench.open()
 
-    async def ready(self) -> dict[str, str]:
-        """What `/readyz` says of each part."""
-        parts: dict[str, str] = (await self.bench.http.get("/readyz")).json()["parts"]
-        return parts
 
-    async def alive(self) -> bool:
-        """Whether `/healthz` is well."""
-        return (await self.bench.http.get("/healthz")).is_success
-
-
-def _signal(pid: int | None, way: signal.Signals) -> None:
-    assert pid is not None
+def _signal(pid: int, way: signal.Signals) -> None:
     parent = psutil.Process(pid)
     for process in (parent, *parent.children(recursive=True)):  # the parent first: it makes no others then
         process.send_signal(way)
 
 
 @contextlib.asynccontextmanager
-async def stores_of(directory: Path) -> AsyncIterator[Stores]:
-    """The app, with stores that keep their data; all gone at the end."""
+async def stores_of(directory: Path) -> AsyncIterator[OwnStores]:
+    """An app, with stores that keep their data; all gone at the end."""
     valkey, postgres = (
         Valkey(directory / "valkey", durable=True),
         Postgres(directory / "postgres", durable=True),
@@ -90,12 +97,18 @@ async def stores_of(directory: Path) -> AsyncIterator[Stores]:
         }
         async with node_bench(chosen, directory) as bench:
             await seed(database_url)
-            yield Stores(bench, valkey, postgres)
+            yield OwnStores(bench, lambda: _pids(valkey, postgres), valkey, postgres)
     finally:
-        for server in (valkey, postgres):
-            with contextlib.suppress(psutil.NoSuchProcess, AssertionError):
-                _signal(server.pid, signal.SIGCONT)
-            server.stop()
+        for pid in _pids(valkey, postgres).values():  # a test may have left one stopped
+            with contextlib.suppress(psutil.NoSuchProcess):
+                _signal(pid, signal.SIGCONT)
+        valkey.stop()
+        postgres.stop()
+
+
+def _pids(valkey: Valkey, postgres: Postgres) -> dict[str, int]:
+    servers = {"valkey": valkey.pid, "postgres": postgres.pid}
+    return {name: pid for name, pid in servers.items() if pid is not None}
 
 
 # ---------------------------------------------------------------- who calls

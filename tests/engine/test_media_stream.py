@@ -355,6 +355,37 @@ def test_slots_are_renewed_as_soon_as_redis_is_back_before_others_get_them() -> 
     assert run_virtual(story()) == pytest.approx([10 / 3, 4.0], abs=0.05)
 
 
+def test_the_slot_of_a_call_that_ended_while_redis_was_away_is_given_back_when_it_is_back() -> None:
+    class Away(CountingStore):
+        def __init__(self) -> None:
+            super().__init__()
+            self.given_back: list[str] = []
+
+        async def over(self, call: str, stream: str) -> None:
+            if self.away:
+                raise SessionAway("Redis is away")
+            self.given_back.append(call)
+
+    async def story() -> None:
+        store = Away()
+        leases = spawn(leases_of(store, list), "leases")
+        store.away = True
+        leases.tell(StreamOver("CA1", "MZ1"))
+        await asyncio.sleep(1.0)
+        store.is_back()  # and away again before it is told
+        await asyncio.sleep(1.0)
+        store.away = False
+        store.is_back()
+        await asyncio.sleep(0.1)
+        assert store.given_back == ["CA1"]
+        store.is_back()
+        await asyncio.sleep(0.1)
+        assert store.given_back == ["CA1"]
+        await leases.kill()
+
+    run_virtual(story())
+
+
 def test_a_running_call_that_redis_does_not_know_is_listed_again_and_its_stream_tells_where_it_runs() -> None:
     class Forgetful(CountingStore):
         def __init__(self) -> None:

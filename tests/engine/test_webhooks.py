@@ -1,6 +1,9 @@
 """Small rules of the webhooks, and webhooks that are sent again; the rest is tested in whole calls."""
 
 import asyncio
+import itertools
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +22,7 @@ from engine.door import PREFIX, Door
 from engine.messages import CallerContext, CallInfo
 from engine.session import ASKING, Meta, Order, SessionAway, SessionStore, Whereabouts, Written
 from engine.webhooks import CONTEXTS_AT_ONCE, Webhooks, caller_of
+from launcher.services import Services
 from tests.virtual.rig import Log, new_settings
 
 CALL = "CA0123"
@@ -42,13 +46,13 @@ def test_a_number_or_address_is_kept_as_it_is(number: str) -> None:
 class Line:
     """The webhooks over a real Redis, and the call log that they write."""
 
-    def __init__(self, redis_url: str, **settings_of: Any) -> None:
+    def __init__(self, redis_url: str, read_s: float = 2.0, **settings_of: Any) -> None:
         settings = new_settings(base_url="http://localhost:8000", **settings_of)
         self.asked: list[CallInfo] = []
         self.asked_at_once = 0
         self._asking = 0
         self.action = self.next_action = "/stream-ended"
-        self.store = SessionStore(redis_url, 3600, 2000, TOKEN_TTL_S)
+        self.store = SessionStore(redis_url, 3600, 2000, TOKEN_TTL_S, read_s=read_s)
         self.log = Log()
         self.webhooks = Webhooks(
             settings, Door(settings), self.store, self.log, self._context, lambda _: CallerContext("Hi.", "")
@@ -297,6 +301,26 @@ async def test_while_redis_is_away_a_caller_is_put_through(redis_url: str) -> No
         assert "can't take your call" in spoken(say)
         assert dial == ("Dial", FALLBACK)
         assert [entry.outcome for entry in taking.log.of(FinalizeCall)] == [Outcome.REFUSED]
+
+
+async def test_a_caller_who_was_put_through_as_redis_hung_holds_no_slot_when_it_wakes(
+    redis_url: str, services: Services
+) -> None:
+    calls = (f"CA{n}" for n in itertools.count(1))
+    async with line(redis_url, read_s=0.3, capacity=1, fallback_number=FALLBACK) as taking:
+        taking.webhooks.start()
+        assert "Connect" in await taking.answer("incoming", "CA")  # Redis knows the script
+        await taking.answer("status", "CA", status="canceled")
+        os.kill(services.pids["valkey"], signal.SIGSTOP)
+        try:
+            assert verbs(await taking.answer("incoming", "CA0"))[-1] == ("Dial", FALLBACK)
+        finally:
+            os.kill(services.pids["valkey"], signal.SIGCONT)  # and it does all that it was asked
+        async with asyncio.timeout(30):  # CA0's token would live for 60 s
+            while verbs(await taking.answer("incoming", next(calls)))[0][0] != "Connect":  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert "CA0" not in await taking.store.slots()
+        await taking.webhooks.close()
 
 
 async def test_a_caller_who_hangs_up_while_it_rings_gives_the_slot_back(redis_url: str) -> None:

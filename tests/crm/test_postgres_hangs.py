@@ -1,0 +1,88 @@
+"""Postgres hangs: the first who asks finds out, the others are told at once, and are served when it is back."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from crm.tools import DealershipTools, Limits
+
+LIMIT_S = 1.0
+
+
+class Stall:
+    """Stands before Postgres; while `flowing` is not set, nothing gets through."""
+
+    def __init__(self, url: str) -> None:
+        self._host, self._port = urlsplit(url).hostname, urlsplit(url).port
+        self.flowing = asyncio.Event()
+        self.flowing.set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection(self._host, self._port)
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._pass(reader, up_writer))
+                both.create_task(self._pass(up_reader, writer))
+        except* OSError:
+            pass  # one side is gone, and the other goes with it
+        finally:
+            writer.transport.abort()
+            up_writer.transport.abort()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            await self.flowing.wait()
+            writer.write(data)
+        writer.close()
+
+
+@asynccontextmanager
+async def stalled(
+    url: str, make_tools: Callable[..., DealershipTools]
+) -> AsyncIterator[tuple[Stall, DealershipTools]]:
+    stall = Stall(url)
+    server = await asyncio.start_server(stall.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    there = url.replace(f":{urlsplit(url).port}/", f":{port}/")
+    toolbox = make_tools(database_url=there, limits=Limits(postgres=LIMIT_S))
+    await toolbox.open()
+    try:
+        stall.flowing.clear()
+        yield stall, toolbox
+    finally:
+        stall.flowing.set()
+        await toolbox.close()
+        server.close()
+
+
+async def test_one_tool_waits_for_a_postgres_that_hangs_and_the_others_say_at_once_that_it_is_away(
+    seeded_url: str, make_tools: Callable[..., DealershipTools], ask_of: Any
+) -> None:
+    async with stalled(seeded_url, make_tools) as (_, toolbox):
+        ask = ask_of(toolbox)
+        _, answer = await ask("get_upcoming_appointments")
+        assert "can't be reached" in answer["error"]
+        began = time.monotonic()
+        for _ in range(5):
+            _, answer = await ask("book_appointment", service="oil change", date="2026-11-26", time="09:00")
+            assert "can't be reached" in answer["error"]
+            assert (await toolbox.context("+13125550142", "")).customer is None
+        assert time.monotonic() - began < LIMIT_S, "they waited, too"
+        _, car = await ask("decode_vin", vin="1HGCM82633A004352")
+        assert car["year"] == 2003, "this needs no Postgres"
+
+
+async def test_tools_work_again_when_postgres_does(
+    seeded_url: str, make_tools: Callable[..., DealershipTools], ask_of: Any
+) -> None:
+    async with stalled(seeded_url, make_tools) as (stall, toolbox):
+        ask = ask_of(toolbox)
+        assert not (await ask("get_upcoming_appointments"))[0].ok
+        stall.flowing.set()
+        async with asyncio.timeout(30):
+            while not (await ask("get_upcoming_appointments"))[0].ok:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert (await toolbox.context("+13125550142", "")).customer is not None

@@ -1,5 +1,6 @@
 """What `serve run serve_app:app` refuses to start with; Ray is not started."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,25 @@ def test_a_local_fallback_needs_an_address_where_nothing_starts_it(
     for name in names:
         given.setenv(name, "http://10.0.0.7:9001")
     assert serve_app.app is not None
+
+
+async def test_all_who_ask_for_readiness_meanwhile_share_one_look() -> None:
+    """Each look holds a connection for seconds where Postgres hangs."""
+    ingress = object.__new__(serve_app.IngressActor)
+    ingress._checking = None
+    looks, answered = [], asyncio.Event()
+
+    async def look() -> dict[str, str]:
+        looks.append(1)
+        await answered.wait()
+        return {"postgres": "ok"}
+
+    ingress._look_at_parts = look  # type: ignore[method-assign]
+    asking = [asyncio.create_task(ingress._check_ready()) for _ in range(10)]
+    await asyncio.sleep(0)
+    asking.pop().cancel()  # whoever goes away takes nobody's answer with them
+    await asyncio.sleep(0)
+    answered.set()
+    assert await asyncio.gather(*asking) == [{"postgres": "ok"}] * 9
+    await ingress._check_ready()
+    assert len(looks) == 2

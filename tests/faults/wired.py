@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import redis.asyncio
+
 from engine import audio
 from engine.callrows import LogEvent, LogTranscript, Speaker
 from engine.clock import now
@@ -110,6 +112,8 @@ async def wired(
             second = await stack.enter_async_context(serving(fallback.app))
             chosen |= {"stt_fallback": second.http_url, "tts_fallback": second.http_url}
         settings = new_settings(deepgram_base_url=first.http_url, **chosen)
+        async with redis.asyncio.from_url(redis_url) as client:
+            await client.flushdb()  # each trial is a call of its own, by the same name
         call = Wired(redis_url, list(rules), settings, speech=speech, greeting="Hello.")
         await call.open()
         stack.push_async_callback(call.close)

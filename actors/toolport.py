@@ -15,8 +15,7 @@ from typing import Any
 from engine.actor import Actor, Ref
 from engine.clock import now
 from engine.messages import Down, ToolRequest, ToolResult
-
-AGAIN_S = 0.2
+from engine.supervision import TOOL_AGAIN_S
 
 
 class Unanswered(Exception):
@@ -63,7 +62,7 @@ class ToolPort(Actor):
             try:
                 return await self._run_tool(request)
             except Unanswered:
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(TOOL_AGAIN_S)
 
 
 def _failure(key: str, why: str) -> ToolResult:

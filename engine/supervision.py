@@ -21,7 +21,7 @@ the end that is the caller, who hears one true sentence and is put through.
     a vendor's socket    its reader, or a timer             at once, then after `SOCKETS`     engine/routes.py takes
                                                                                               another vendor
     a ToolActor replica  Serve; a call's ToolPort, by the   the same key, each                the model is told that
-                         lost answer                        `tool_again_s`, until             it is not known whether
+                         lost answer                        `TOOL_AGAIN_S`, until             it is not known whether
                                                             TOOL_TIMEOUT_S                    it was done
     Redis                a write not answered in time       looks, each REDIS_LOOK_S, for     tools change nothing,
                                                             ever: engine/reach.py             and new calls are put
@@ -58,6 +58,7 @@ class BackOff:
         return min(self.first_s * 2.0 ** min(attempt, 32), self.most_s) * random.uniform(0.8, 1.2)
 
 
+TOOL_AGAIN_S = 0.2  # a lost answer comes in a fifth of the time that a replica takes to be replaced
 SOCKETS = BackOff(0.1, 2.0)  # of vendors, after the first new try
 AT_ONCE_S = (
     0.05  # within which that comes: calls that lost the vendor together don't come back in one instant
@@ -122,9 +123,6 @@ class Supervision:
     calls: CallActors
     hosts: Hosts
     streams: int  # new ones of one call, after drops
-    tool_again_s: float = (
-        0.2  # a lost answer comes in a fifth of the time that a replica takes to be replaced
-    )
     log: BackOff = BackOff(0.1, 2.0)
 
     @classmethod

@@ -154,6 +154,7 @@ def environment_of(code: Path, ports: list[int]) -> dict[str, str]:
         "fallback_number": FALLBACK,
         "placement": PLACEMENT,
         "drain_s": str(DRAIN_S),
+        "silence_prompt_s": "8",  # who waits for the end of the drain time is not to be asked just then
     }
     own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     return own | {name.upper(): value for name, value in settings.items()} | {"PYTHONPATH": str(code)}

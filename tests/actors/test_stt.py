@@ -549,8 +549,10 @@ async def test_a_handshake_that_hangs_is_given_up() -> None:
     async with server:
         caller = Line(f"http://127.0.0.1:{port}", Watch(), stt_open_s=0.2)
         spawn(caller.actor, "stt")
+        began_s = asyncio.get_running_loop().time()
         await caller.adopted()
         assert "handshake took more than 0.2 s" in (await caller.call.next(SttLost)).why
+        assert asyncio.get_running_loop().time() - began_s < 8  # the SDK's own limit is 10 s
         await caller.actor.kill()
 
 

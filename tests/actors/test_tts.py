@@ -214,6 +214,7 @@ async def test_a_flush_that_is_ignored_with_a_warning_is_asked_again_elsewhere(
             await agent.whole(1, index)
         assert [agent.said(1, index) for index in range(5)] == [f"Number {n}." for n in range(5)]
         assert agent.watch.opened == 3
+        assert telemetry.snapshot().get("tts_stalls", 0) == before  # nobody waited for what would not come
 
 
 # ---------------------------------------------------------------- a vendor that fails

@@ -206,9 +206,9 @@ async def test_a_flush_that_is_ignored_with_a_warning_is_asked_again_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(supervision, "SOCKETS", BackOff(0.01, 0.01))
-    async with line(
-        marks_app(FAST, Limits(flush_limit=2)), tts_first_audio_s=7.0
-    ) as agent:  # fewer than the actor thinks
+    before = telemetry.snapshot().get("tts_stalls", 0)
+    few = marks_app(FAST, Limits(flush_limit=2))  # fewer than the actor thinks
+    async with line(few, tts_first_audio_s=7.0) as agent:
         for index in range(5):
             agent.speak(1, index, f"Number {index}.")
             await agent.whole(1, index)

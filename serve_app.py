@@ -52,7 +52,8 @@ from engine.media_stream import Left
 from engine.messages import CallerContext, CallInfo, Start, ToolRequest, ToolResult
 from engine.models import RoutedModel
 from engine.packed import PackedCalls
-from engine.session import SessionAway, SessionStore
+from engine.redis_client import SessionAway
+from engine.session import SessionStore
 from engine.settings import Settings, SettingsError, load_settings
 from engine.supervision import Supervision
 from engine.tools import Toolbox
@@ -301,7 +302,7 @@ class IngressActor:
             open_runtime = functools.partial(open_call_runtime, settings, tools, self._records)
             return PackedCalls(open_runtime, ray.get_runtime_context().get_actor_id() or "", hosts.start_s)
         open_runtime = functools.partial(open_host_runtime, settings, tools)
-        start_host = functools.partial(RayHost, open_runtime, hosts.start_s)
+        start_host = functools.partial(RayHost, open_runtime, hosts.start_s, hosts.silent_s)
         return HostPool(start_host, settings.calls_per_host, settings.spare_hosts, hosts)
 
     @contextlib.asynccontextmanager

@@ -67,10 +67,8 @@ from engine.turns import (
     Prepare,
 )
 
-ATTACHED_LIMIT_S = 10.0  # a stream that has not answered `Attach` by then has gone on without this actor
 LAST_WRITES_S = (0.1, 0.4, 1.0, 2.0)  # pauses in which the call's end waits for its last write
 WRITE_AGAIN_S = 1.0  # pause between tries while Redis is away, which fail at once
-CLEARED_LIMIT_S = 1.0  # longest wait to learn what an interrupted caller had heard
 
 
 class CallActor(Actor):
@@ -83,7 +81,7 @@ class CallActor(Actor):
         self._ports = ports
         self._settings = settings
         self._attached = False
-        self._keys = Keys()
+        self._keys = Keys(settings.keys_pause_s)
         self._told_taken = -1
         self._last_writes = list(LAST_WRITES_S)
         self._armed: tuple[float, asyncio.TimerHandle] | None = None
@@ -101,7 +99,7 @@ class CallActor(Actor):
         self._replying, self._runs = parts.replying, parts.runs
         meta = self._record.meta
         ports.stream.tell(Attach(self._record.epoch, meta.took + 1, meta.noted))
-        self.after(ATTACHED_LIMIT_S, Tick("unattached"))
+        self.after(settings.attach_s, Tick("unattached"))
 
     async def receive(self, message: Any) -> None:
         try:
@@ -283,7 +281,7 @@ class CallActor(Actor):
         self._replying.cancel()
         meta.interruptions += 1
         self._speaking.clear(interim_at)
-        self.after(CLEARED_LIMIT_S, Tick("cleared", meta.interruptions))
+        self.after(self._settings.cleared_s, Tick("cleared", meta.interruptions))
         self._log("interrupted", {"turn": meta.turn})
         await self._ending.take_back()
 

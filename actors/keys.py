@@ -1,12 +1,14 @@
 """The keys that a caller presses, until they are read together as one turn."""
 
-PAUSE_S = 2.0  # keys pressed within this time belong together
-
 
 class Keys:
-    """One call's keys. Each has the number that Media gave it among its events; `last_n` is the last one's."""
+    """One call's keys; those pressed within `pause_s` belong together.
 
-    def __init__(self) -> None:
+    Each has the number that Media gave it among its events; `last_n` is the last one's.
+    """
+
+    def __init__(self, pause_s: float) -> None:
+        self._pause_s = pause_s
         self.last_n = 0
         self._unread = ""
         self._first_unread_n = 0  # 0: all have been read
@@ -21,7 +23,7 @@ class Keys:
         self._first_unread_n = self._first_unread_n or n
         self.last_n = n
         self._unread += digit
-        return 0.0 if digit == "#" else PAUSE_S
+        return 0.0 if digit == "#" else self._pause_s
 
     def complete(self, n: int) -> bool:
         """Whether, when the wait after key `n` is over, there are keys to be read and `n` is the last."""

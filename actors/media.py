@@ -38,13 +38,10 @@ from engine.messages import (
     Transfer,
 )
 from engine.playback import Changed, PlaybackLedger, SendAudio, SendMark, Step
+from engine.settings import Settings
 from engine.twilio import stream as codec
 
-SEND_LIMIT_S = 5.0  # a socket that takes nothing for this long is dead
 OUTBOX_LIMIT = 500  # messages to Twilio; the lead is a few
-LAST_WORDS_LIMIT_S = 30.0  # longest wait for the last words before a hang-up
-VOICE_LIMIT_S = 8.0  # longest silence while a sentence is awaited from synthesis; dead air is at most 10 s
-ECHO_LIMIT_S = 2.0  # marks that are this late after the clock's end of playback will not come
 
 Send = Callable[[Sequence[str]], Awaitable[None]]
 """Puts text frames on Twilio's socket; waits while it takes nothing."""
@@ -53,11 +50,11 @@ Send = Callable[[Sequence[str]], Awaitable[None]]
 class MediaActor(Actor):
     """Playback of one stream."""
 
-    def __init__(self, stream_sid: str, send: Send, lead_ms: float, call: Ref, stream: Ref) -> None:
+    def __init__(self, stream_sid: str, send: Send, call: Ref, stream: Ref, settings: Settings) -> None:
         super().__init__()
         self._stream_sid = stream_sid
         self._send = send
-        self._lead_ms = lead_ms
+        self._settings = settings
         self._call = call
         self._stream = stream
         self.tts: Ref | None = None
@@ -72,7 +69,7 @@ class MediaActor(Actor):
         self._goodbye_until_s = 0.0
 
     async def started(self) -> None:
-        self._playback = PlaybackLedger(self._lead_ms, wall() - now())
+        self._playback = PlaybackLedger(self._settings.playback_lead_ms, wall() - now())
         self.work(self._write(), "writer")
 
     async def receive(self, message: Any) -> None:
@@ -89,7 +86,7 @@ class MediaActor(Actor):
                 self._echo = None
             case Tick("starving"):
                 self._starving = None
-                self._stream.tell(Down("voice", f"no speech to play for {VOICE_LIMIT_S:g} s"))
+                self._stream.tell(Down("voice", f"no speech to play for {self._settings.voice_wait_s:g} s"))
             case Speak(epoch, turn, index, text):
                 self._speak(message, epoch, turn, index, text)
             case Hush():
@@ -101,8 +98,8 @@ class MediaActor(Actor):
                 self._playback.paused = isinstance(message, Pause)
             case HangUp() | Transfer():
                 self._goodbye = message
-                self._goodbye_until_s = now() + LAST_WORDS_LIMIT_S
-                self.after(LAST_WORDS_LIMIT_S, Tick("goodbye"))
+                self._goodbye_until_s = now() + self._settings.last_words_s
+                self.after(self._settings.last_words_s, Tick("goodbye"))
             case DtmfPressed(_, digit):
                 self._keys.append(DtmfPressed(self._next(), digit))
                 self._tell_call(self._keys[-1])
@@ -169,9 +166,9 @@ class MediaActor(Actor):
         """A mark that never comes back must not leave the agent speaking for ever."""
         if self._playback.idle or not self._playback.all_sent:
             return
-        self._carry_out(self._playback.assume_played(at, ECHO_LIMIT_S))
+        self._carry_out(self._playback.assume_played(at, self._settings.marks_wait_s))
         if not self._playback.idle and self._echo is None:
-            late_s = self._playback.unconfirmed_until_s() + ECHO_LIMIT_S
+            late_s = self._playback.unconfirmed_until_s() + self._settings.marks_wait_s
             self._echo = self.after(max(0.001, late_s - at), Tick("echo"))
 
     def _look_after_voice(self, at: float) -> None:
@@ -180,7 +177,7 @@ class MediaActor(Actor):
             self.cancel(self._starving)
             self._starving = None
         elif self._starving is None:
-            self._starving = self.after(VOICE_LIMIT_S, Tick("starving"))
+            self._starving = self.after(self._settings.voice_wait_s, Tick("starving"))
 
     def _carry_out(self, steps: list[Step]) -> None:
         for step in steps:
@@ -222,5 +219,5 @@ class MediaActor(Actor):
             texts = [await self._outbox.get()]
             while not self._outbox.empty():  # a sentence's first chunks, and its last with its mark
                 texts.append(self._outbox.get_nowait())
-            async with asyncio.timeout(SEND_LIMIT_S):
+            async with asyncio.timeout(self._settings.stream_send_s):
                 await self._send(texts)

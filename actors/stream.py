@@ -45,8 +45,9 @@ from engine.messages import (
     Transfer,
     TtsHeld,
 )
+from engine.redis_client import SessionAway
 from engine.routes import Routes
-from engine.session import SessionAway, Whereabouts
+from engine.session import Whereabouts
 from engine.settings import Settings
 from engine.supervision import Losses, Supervision
 from engine.telemetry import count
@@ -157,7 +158,7 @@ class StreamActor(Actor):
 
     async def started(self) -> None:
         settings, ports = self._settings, self._ports
-        media = MediaActor(self._stream_sid, ports.send, settings.playback_lead_ms, self._switch, self)
+        media = MediaActor(self._stream_sid, ports.send, self._switch, self, settings)
         media.tts = TtsActor(ports.speak, media, self, settings)
         self._media, self._tts = media, media.tts
         self._stt = SttActor(ports.listen, self._switch, self, settings)

@@ -8,7 +8,8 @@ from demo.board import Board, Kind
 from engine.clock import wall
 from engine.history import Called, Returned, Said, TurnBegan, cut_at_word
 from engine.messages import Final, Interim, Playback, TurnEnded
-from engine.session import SessionAway, SessionStore
+from engine.redis_client import SessionAway
+from engine.session import SessionStore
 from engine.utterances import Told
 from simulators.twilio import CallEvent
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -14,17 +15,18 @@ _OPEN_FILES = Path("/dev/fd")
 class Gauges(msgspec.Struct, frozen=True):
     """Numbers that are the same before a call and after it, once the process's pools of connections are full.
 
-    `tasks` are all of the event loop's, also Ray's and the server's own.
+    `tasks` are all of the event loop's, by the name of what runs in them; also Ray's and the server's own.
     """
 
     role: str
     pid: int
     actors: int
-    tasks: int
+    tasks: dict[str, int]
     descriptors: int
 
 
 def gauges(role: str) -> Gauges:
     """This process's, from inside its event loop."""
     descriptors = len(os.listdir(_OPEN_FILES)) - 1  # one is the look itself
-    return Gauges(role, os.getpid(), len(running()), len(asyncio.all_tasks()), descriptors)
+    tasks = Counter(getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks())
+    return Gauges(role, os.getpid(), len(running()), dict(tasks), descriptors)

@@ -180,9 +180,12 @@ class RayHost:
     name = ""
     _wire: NearWire
 
-    def __init__(self, open_runtime: OpenRuntime, start_s: float) -> None:
-        """Blocks for 8 to 39 ms: call it in a thread. `start_s` is the longest time until it is warm."""
+    def __init__(self, open_runtime: OpenRuntime, start_s: float, silent_s: float) -> None:
+        """Blocks for 8 to 39 ms: call it in a thread. `start_s` is the longest time until it is warm, `silent_s` the
+        longest in which it may answer no heartbeat.
+        """
         self._start_s = start_s
+        self._silent_s = silent_s
         options = {"num_cpus": 0, "max_restarts": 0}
         self._handle: Any = ray.remote(CallHost).options(**options).remote(_Parcel(open_runtime))
 
@@ -193,7 +196,8 @@ class RayHost:
                 pid: int = await self._handle.warm.remote()
                 self.name = await self._handle.name.remote()
                 token = new_token()
-                self._wire = await connect(end, await self._handle.listen.remote(token), token)
+                address = await self._handle.listen.remote(token)
+                self._wire = await connect(end, address, token, self._silent_s)
                 return pid
         except (RayError, OSError, TimeoutError) as error:
             raise HostLost(f"not warm: {type(error).__name__}: {error}") from error

@@ -30,7 +30,8 @@ from engine.door import PREFIX, Door
 from engine.gauges import Gauges
 from engine.media_stream import Left, MediaStreams
 from engine.messages import CallerContext, CallInfo
-from engine.session import SessionAway, SessionStore
+from engine.redis_client import SessionAway
+from engine.session import SessionStore
 from engine.settings import Settings
 from engine.webhooks import Webhooks
 

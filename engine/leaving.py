@@ -14,7 +14,8 @@ from engine import phrases
 from engine.actor import Actor
 from engine.door import PREFIX, TRIED_AGAIN
 from engine.media_stream import Left
-from engine.session import SessionAway, SessionStore
+from engine.redis_client import SessionAway
+from engine.session import SessionStore
 from engine.settings import Settings
 from engine.telemetry import bound, count
 from engine.twilio import twiml

@@ -15,20 +15,18 @@ from engine.door import Door
 from engine.leases import LeaseActor, StreamOver
 from engine.media_socket import Message, hear
 from engine.messages import CallerAudio, CallerGone, CallInfo, Drained, DtmfPressed, MarkEchoed, Tick
-from engine.session import SessionAway, SessionStore, Whereabouts
+from engine.redis_client import SessionAway
+from engine.session import SessionStore, Whereabouts
 from engine.settings import Settings
 from engine.telemetry import Seldom, bound, count
 from engine.twilio.stream import Dtmf, Mark, Media, Start, Stop, StreamReader, StreamRefused
 
 log = logging.getLogger("engine.media_stream")
 
-START_LIMIT_S = 3.0  # to a `start` whose token is right; with its turn in a crowd and what closing takes, 5 s
 UNKNOWN_LIMIT = (
     500  # sockets of this replica that nobody vouches for: a token has still to come, or they are closed
 )
-STREAM_END_LIMIT_S = 30.0
-QUIET_LIMIT_S = 10.0
-_LOOKS = 4  # for silence, in that time
+_LOOKS = 4  # for silence, in the time that it may last
 CLOSE_LIMIT_S = 2.0
 CLOSE_NORMAL, CLOSE_POLICY = 1000, 1008
 
@@ -118,7 +116,7 @@ class MediaStreams:
             return
         reader = StreamReader()
         try:
-            async with asyncio.timeout(START_LIMIT_S):
+            async with asyncio.timeout(self._settings.stream_start_s):
                 with self._counted(known):
                     await websocket.accept()
                     start = await _read_start(websocket, reader)
@@ -161,7 +159,7 @@ class MediaStreams:
         try:
             await self._mark_live(info.call, start.stream)
             stream.tell(Tick("listed"))
-            why = await _relay(websocket, reader, stream)  # type: ignore[arg-type]
+            why = await _relay(websocket, reader, stream, self._settings.stream_quiet_s)  # type: ignore[arg-type]
         finally:
             stream.tell(CallerGone(why))
             if why != "stop":
@@ -178,7 +176,7 @@ class MediaStreams:
         try:
             await _close(websocket, CLOSE_NORMAL)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STREAM_END_LIMIT_S):
+                async with asyncio.timeout(self._settings.stream_end_s):
                     await stream.ended()
             await stream.kill()
         finally:
@@ -207,14 +205,14 @@ async def _read_start(websocket: WebSocket, reader: StreamReader) -> Start:
     return found[0]
 
 
-async def _relay(websocket: WebSocket, reader: StreamReader, stream: StreamRef) -> str:
+async def _relay(websocket: WebSocket, reader: StreamReader, stream: StreamRef, quiet_s: float) -> str:
     """Passes on what Twilio says until the stream's end; returns why it ended.
 
-    Twilio sends 50 frames a second, silence included: a socket that says nothing for `QUIET_LIMIT_S` is half open.
+    Twilio sends 50 frames a second, silence included: a socket that says nothing for `quiet_s` is half open.
     """
     try:
         async with asyncio.timeout(None) as quiet:
-            silence = _Silence(quiet)
+            silence = _Silence(quiet, quiet_s)
 
             def take(message: Message) -> bool:
                 event = reader.receive(message)
@@ -239,28 +237,29 @@ async def _relay(websocket: WebSocket, reader: StreamReader, stream: StreamRef) 
         return "dropped"
     except TimeoutError:
         count("streams_fell_silent")
-        log.warning("stream closed: Twilio sent nothing for %g s", QUIET_LIMIT_S)
+        log.warning("stream closed: Twilio sent nothing for %g s", quiet_s)
         return "dropped"
 
 
 class _Silence:
-    """Ends a wait when nothing came for `QUIET_LIMIT_S`, or up to a quarter longer.
+    """Ends a wait when nothing came for `limit_s`, or up to a quarter longer.
 
     Looks now and then: to move a deadline with each frame costs more than the frame.
     """
 
-    def __init__(self, wait: asyncio.Timeout) -> None:
+    def __init__(self, wait: asyncio.Timeout, limit_s: float) -> None:
         self.broken = False
+        self._look_s = limit_s / _LOOKS
         self._wait = wait
         self._loop = asyncio.get_running_loop()
         self._looks = 0  # since it was broken
-        self._timer = self._loop.call_later(QUIET_LIMIT_S / _LOOKS, self._look)
+        self._timer = self._loop.call_later(self._look_s, self._look)
 
     def _look(self) -> None:
         self._looks = 0 if self.broken else self._looks + 1
         self.broken = False
         if self._looks < _LOOKS:
-            self._timer = self._loop.call_later(QUIET_LIMIT_S / _LOOKS, self._look)
+            self._timer = self._loop.call_later(self._look_s, self._look)
         else:
             self._wait.reschedule(self._loop.time())
 

@@ -11,7 +11,8 @@ import msgspec
 
 from engine.actor import Actor
 from engine.messages import Tick
-from engine.session import SessionAway, SessionStore
+from engine.redis_client import SessionAway
+from engine.session import SessionStore
 from engine.telemetry import count
 
 

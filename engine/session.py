@@ -30,27 +30,23 @@ there, the app is not stopped: its caller may be about to be put through.
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-import redis.asyncio as redis_async
-from redis.exceptions import ConnectionError as ConnectionLost
-from redis.exceptions import NoScriptError, RedisError
 
 from engine import scripts
 from engine.clock import outside
 from engine.history import AnyItem
 from engine.messages import CallerContext, CallInfo, Usage
-from engine.reach import Reach
+from engine.redis_client import LOST, RedisClient, Script, SessionAway
 
 log = logging.getLogger("engine.session")
 
 READ_LIMIT_S = 2.0
 LOOK_S = 0.25
 LEASE_S = 10.0  # a killed replica's calls are taken up elsewhere in about a second, or never
-MAX_CONNECTIONS = 1000  # with 100 as by default, a crowd fails that waits for a slow Redis
 ASKING_S = 5  # Twilio asks at once; with its retries, no later
 SLOTS, ASKING = "calls:slots", "calls:asking"
 # Set by the launcher while the app is being stopped, with a TTL: when running calls are to end, by Redis's clock.
@@ -136,30 +132,7 @@ class Stored(msgspec.Struct):
     writes: int = 0
 
 
-class _Script:
-    """A script, sent by its digest on a connection of the client's: the client's own way costs as much CPU as the rest.
-
-    That way is taken if Redis does not have the script, or the connection is lost; it may have been run, so
-    each must bear to be run again.
-    """
-
-    def __init__(self, client: redis_async.Redis, text: str) -> None:
-        self._pool = client.connection_pool
-        self._registered = client.register_script(text)
-
-    async def __call__(self, keys: Sequence[str], args: Sequence[bytes | str | float] = ()) -> Any:
-        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
-        try:
-            await connection.send_command("EVALSHA", self._registered.sha, len(keys), *keys, *args)
-            return await connection.read_response()
-        except (NoScriptError, ConnectionLost):
-            pass
-        finally:
-            await self._pool.release(connection)
-        return await self._registered(keys=keys, args=args)
-
-
-class SessionStore:
+class SessionStore(RedisClient):
     """All calls' sessions, over one Redis connection pool. Its own errors: `SessionAway` on reads and takes."""
 
     def __init__(
@@ -173,54 +146,24 @@ class SessionStore:
         read_s: float = READ_LIMIT_S,
         look_s: float = LOOK_S,
     ) -> None:
-        # Each command here has a deadline; the client's own would be a task for each write on the socket.
-        self._redis = redis_async.Redis.from_url(
-            url,
-            socket_timeout=None,
-            socket_connect_timeout=read_s,
-            health_check_interval=15,
-            max_connections=MAX_CONNECTIONS,
-        )
-        self._take = _Script(self._redis, scripts.TAKE)
-        self._write = _Script(self._redis, scripts.WRITE)
-        self._token = _Script(self._redis, scripts.TOKEN)
-        self._broke = _Script(self._redis, scripts.BROKE)
-        self._moved = _Script(self._redis, scripts.MOVED)
-        self._over = _Script(self._redis, scripts.OVER)
-        self._asked = _Script(self._redis, scripts.ASKED)
-        self._ring = _Script(self._redis, scripts.RING)
-        self._live = _Script(self._redis, scripts.LIVE)
-        self._renew = _Script(self._redis, scripts.RENEW)
-        self._taken = _Script(self._redis, scripts.TAKEN)
-        self._not_coming = _Script(self._redis, scripts.NOT_COMING)
-        self._hung_up = _Script(self._redis, scripts.HUNG_UP)
-        self._ttl_s = ttl_s
         self._write_s = write_ms / 1000
-        self._read_s = read_s
+        super().__init__(url, read_s=read_s, in_time_s=self._write_s, look_s=look_s)
+        self._take = Script(self._redis, scripts.TAKE)
+        self._write = Script(self._redis, scripts.WRITE)
+        self._token = Script(self._redis, scripts.TOKEN)
+        self._broke = Script(self._redis, scripts.BROKE)
+        self._moved = Script(self._redis, scripts.MOVED)
+        self._over = Script(self._redis, scripts.OVER)
+        self._asked = Script(self._redis, scripts.ASKED)
+        self._ring = Script(self._redis, scripts.RING)
+        self._live = Script(self._redis, scripts.LIVE)
+        self._renew = Script(self._redis, scripts.RENEW)
+        self._taken = Script(self._redis, scripts.TAKEN)
+        self._not_coming = Script(self._redis, scripts.NOT_COMING)
+        self._hung_up = Script(self._redis, scripts.HUNG_UP)
+        self._ttl_s = ttl_s
         self._token_ttl_s = token_ttl_s
         self.lease_s = lease_s
-        self._reach = Reach(
-            "redis", self._look, _AWAY, in_time_s=self._write_s, silent_s=read_s, pause_s=look_s
-        )
-        self.when_back = self._reach.when_back
-
-    async def close(self) -> None:
-        """Closes the connections."""
-        await self._reach.close()
-        await self._redis.aclose()
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether Redis has not answered for so long that nobody waits for it."""
-        return self._reach.silent
-
-    async def ping(self) -> None:
-        """Raises `SessionAway` when Redis doesn't answer."""
-        await self._answer(self._redis.ping)
-
-    async def _look(self) -> None:
-        async with asyncio.timeout(self._read_s):
-            await outside(self._redis.ping())
 
     # --- the conversation
 
@@ -240,7 +183,7 @@ class SessionStore:
         try:
             async with asyncio.timeout(self._write_s):
                 outcome = await outside(self._write(keys=[_key(call)], args=args))
-        except _AWAY as error:
+        except LOST as error:
             log.warning("session of %s not written: %s", call, type(error).__name__)
             self._reach.missed(type(error).__name__)
             return Written.AWAY
@@ -371,26 +314,6 @@ class SessionStore:
                 pipe.hget(_key(call), "where")
             found = await self._answer(pipe.execute)
         return [msgspec.json.decode(where, type=Whereabouts) for where in found if where]
-
-    async def _answer(self, ask: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> Any:
-        """Redis's answer, within the read deadline; while Redis is silent, fails at once."""
-        if self._reach.silent:
-            raise SessionAway("Redis is away: check REDIS_URL")
-        try:
-            async with asyncio.timeout(self._read_s):
-                return await outside(ask(*args, **named))
-        except _AWAY as error:
-            self._reach.missed(type(error).__name__)
-            raise SessionAway(
-                f"Redis did not answer ({type(error).__name__}: {error}): check REDIS_URL"
-            ) from error
-
-
-_AWAY = (TimeoutError, RedisError, OSError)
-
-
-class SessionAway(Exception):
-    """Redis can't be reached or is too slow."""
 
 
 class SessionUnreadable(SessionAway):

@@ -58,6 +58,30 @@ class Settings(BaseSettings):
         le=60,
         description="How long closing a call's socket may take, in seconds; then the call is ended through that API",
     )
+    stream_start_s: float = Field(
+        3.0,
+        gt=0,
+        le=30,
+        description="Longest time in which a new socket must show its stream's token, in seconds; nobody vouches for it until then, and with its turn in a crowd and what closing takes it holds a place for 5",
+    )
+    stream_quiet_s: float = Field(
+        10.0,
+        gt=0,
+        le=60,
+        description="Longest time without a frame from Twilio, in seconds: it sends 50 a second, silence included, so the socket is half open then, and the call is led on",
+    )
+    stream_send_s: float = Field(
+        5.0,
+        gt=0,
+        le=60,
+        description="How long Twilio may take nothing of what is sent, in seconds; then the stream counts as broken",
+    )
+    stream_end_s: float = Field(
+        30.0,
+        gt=0,
+        le=300,
+        description="How long a stream that is over may take to end its part of the call, in seconds; a tool that is running is waited for meanwhile",
+    )
     allow_unsigned: bool = Field(
         False,
         description="Take webhooks unchecked, with no TWILIO_AUTH_TOKEN, although others than this machine reach them",
@@ -334,6 +358,33 @@ class Settings(BaseSettings):
         le=8,  # dead air is never longer than 10 s
         description="The same when something was said in that turn already, in seconds: sooner would be chatter",
     )
+    voice_wait_s: float = Field(
+        8.0,
+        gt=0,
+        le=8,  # dead air is never longer than 10 s
+        description="Longest silence in which a sentence is awaited from synthesis, in seconds; then the call goes on in a new stream, or is put through",
+    )
+    marks_wait_s: float = Field(
+        2.0,
+        gt=0,
+        le=30,
+        description="How late Twilio's mark for a sentence may be, in seconds after our clock's end of it; then it counts as played",
+    )
+    last_words_s: float = Field(
+        30.0,
+        gt=0,
+        le=120,
+        description="Longest wait for the last words to be heard before a hang-up or transfer, in seconds",
+    )
+    cleared_s: float = Field(
+        1.0,
+        gt=0,
+        le=8,
+        description="Longest wait to learn how much an interrupted caller had heard, in seconds: the answer waits for that",
+    )
+    keys_pause_s: float = Field(
+        2.0, gt=0, le=10, description="Keys pressed within this time belong together, in seconds; # ends them"
+    )
     max_call_s: float = Field(1800.0, ge=30, le=86400, description="Longest call, in seconds")
     playback_lead_ms: int = Field(
         300, ge=60, le=2000, description="How far ahead of the caller's ear Twilio is kept, in ms"
@@ -422,11 +473,23 @@ class Settings(BaseSettings):
         le=8,  # dead air is never longer than 10 s
         description="Longest time in which a call has no CallActor, in seconds; then it is put through",
     )
+    attach_s: float = Field(
+        10.0,
+        gt=0,
+        le=60,
+        description="How long a new CallActor waits for its stream's answer, in seconds; no answer means that the call has gone on without it",
+    )
     call_streams: int = Field(
         3, ge=0, le=20, description="New streams that one call is given after drops before it is put through"
     )
     host_start_s: float = Field(
         60.0, gt=0, description="Longest start of a CallHost, in seconds; a busy machine needs 20"
+    )
+    host_silent_s: float = Field(
+        0.75,
+        ge=0.3,
+        le=5,  # dead air is never longer than 10 s
+        description="How long a CallHost may answer no heartbeat, in seconds, while its replica's own loop runs; then its calls go on in another: shorter takes pauses for deaths, longer is heard",
     )
     host_again_s: float = Field(
         1.0, gt=0, description="Pause before another try when a CallHost could not be started, in seconds"

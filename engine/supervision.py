@@ -10,7 +10,7 @@ the end that is the caller, who hears one true sentence and is put through.
     a CallActor          its host, which tells the stream   at once, `tries` in a row; one    a sentence, then the
                                                             that ran `steady_s` starts anew   fallback number
     a CallHost dies      its replica's wire, at once        as its calls' CallActors, but     the same
-    a CallHost hangs     heartbeats: three missed,          `host_steady_s` is enough; one
+    a CallHost hangs     heartbeats: `silent_s`,            `host_steady_s` is enough; one
                          engine/wire.py                     call may lose `hosts` in all
     no CallActor comes   the stream's timer, `search_s`     no                                the same
     a CallHost that      its replica's pool                 after `make_again_s`, for ever    readiness says so;
@@ -34,7 +34,8 @@ the end that is the caller, who hears one true sentence and is put through.
 Ends are in order, too: an actor has five seconds to end, then it is cancelled (engine/actor.py); a host is closed, then
 killed (engine/host.py).
 
-Everything that an operator may want to change is a setting; `Supervision.by` reads them.
+What a caller may notice, or another machine or network may need otherwise, is a setting; `Supervision.by` reads them.
+Constants are what a protocol says, how often something is looked at, and the order of a process's own ends.
 """
 
 import os
@@ -106,6 +107,7 @@ class Hosts:
     """Of one ingress replica."""
 
     start_s: float  # longest start, and longest wait of a call for one
+    silent_s: float  # without an answer to heartbeats
     make_again_s: float
     resumed_s: float  # after a loss none is started, but for calls that wait: a start takes a core of what may be two
     empty_s: float  # a start costs a second, and the last call may still be writing its end
@@ -138,6 +140,7 @@ class Supervision:
             ),
             Hosts(
                 settings.host_start_s,
+                settings.host_silent_s,
                 settings.host_again_s,
                 settings.host_rest_s,
                 settings.host_empty_s,

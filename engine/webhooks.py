@@ -16,8 +16,9 @@ from engine.callrows import Outcome
 from engine.clock import wall
 from engine.door import PREFIX, TRIED_AGAIN, Door
 from engine.messages import CallerContext, CallInfo
+from engine.redis_client import SessionAway
 from engine.ringing import PutThrough, RingingActor, Rings
-from engine.session import NoSlot, SessionAway, SessionStore, Stored
+from engine.session import NoSlot, SessionStore, Stored
 from engine.settings import Settings
 from engine.supervision import Supervision
 from engine.telemetry import Seldom, bound, count

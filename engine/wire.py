@@ -16,13 +16,11 @@ import msgspec
 
 from engine.link import LinkEnd, decode, encode
 
-BEAT_S = 0.25
-MISSED_BEATS = 3
+MISSED_BEATS = 3  # until the other end counts as hanging
 LINGER_S = 0.1  # of messages that may wait
 TOKEN_BYTES = 32
 CONNECT_LIMIT_S = 5.0
 MAX_BYTES = 16 * 1024 * 1024  # of one batch
-_LOOK_S = BEAT_S / 2
 
 
 class Address(NamedTuple):
@@ -119,10 +117,14 @@ def _size(buffer: bytearray) -> int:
 
 
 class NearWire(_Wire):
-    """The replica's half, which watches the host. `gone` has the reason when the link is lost."""
+    """The replica's half, which watches the host, and gives it up when `MISSED_BEATS` heartbeats in `silent_s` are not
+    answered. `gone` has the reason when the link is lost.
+    """
 
-    def __init__(self, end: LinkEnd, token: bytes) -> None:
+    def __init__(self, end: LinkEnd, token: bytes, silent_s: float) -> None:
         super().__init__(end)
+        self._limit_s = silent_s
+        self._look_s = silent_s / MISSED_BEATS / 2
         self._token = token
         self.gone: asyncio.Future[str] = self._loop.create_future()
         self._heard = False
@@ -142,15 +144,15 @@ class NearWire(_Wire):
     def _look(self) -> None:
         """Counts only time in which our own loop ran: a pause of ours is no evidence about the host."""
         now_s = self._loop.time()
-        self._silent_s = 0.0 if self._heard else self._silent_s + min(now_s - self._looked_s, _LOOK_S)
+        self._silent_s = 0.0 if self._heard else self._silent_s + min(now_s - self._looked_s, self._look_s)
         self._heard, self._looked_s = False, now_s
-        if self._silent_s >= BEAT_S * MISSED_BEATS:
+        if self._silent_s >= self._limit_s:
             self._broken(f"no answer for {self._silent_s * 1000:.0f} ms")
             return
         if self._looks % 2 == 0:
             self.beat()
         self._looks += 1
-        self._timer = self._loop.call_later(_LOOK_S, self._look)
+        self._timer = self._loop.call_later(self._look_s, self._look)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._broken(f"{type(error).__name__}: {error}" if error else "the connection ended")
@@ -238,8 +240,13 @@ class Door:
         return True
 
 
-async def connect(end: LinkEnd, address: Address, token: bytes) -> NearWire:
-    """Links `end` to the host that listens there. Raises OSError and TimeoutError."""
+async def connect(end: LinkEnd, address: Address, token: bytes, silent_s: float) -> NearWire:
+    """Links `end` to the host that listens there, which is given up when it is silent for `silent_s`.
+
+    Raises OSError and TimeoutError.
+    """
     async with asyncio.timeout(CONNECT_LIMIT_S):
-        _, wire = await asyncio.get_running_loop().create_connection(lambda: NearWire(end, token), *address)
+        _, wire = await asyncio.get_running_loop().create_connection(
+            lambda: NearWire(end, token, silent_s), *address
+        )
     return wire

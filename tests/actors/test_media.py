@@ -34,10 +34,12 @@ from engine.messages import (
     SpeechWhole,
     Transfer,
 )
+from engine.settings import Settings
 from tests.actors.told import Told
 
 SID = "MZ0123"
-LEAD_MS = 300
+SETTINGS = Settings(_env_file=None)  # type: ignore[call-arg]
+LEAD_MS = SETTINGS.playback_lead_ms
 
 
 class _Body(msgspec.Struct):
@@ -103,7 +105,7 @@ class Bench:
     def __init__(self) -> None:
         self.far = FarEnd()
         self.call, self.stream, self.tts = Told(), Told(), Told()
-        self.actor = MediaActor(SID, self.far.send, LEAD_MS, self.call, self.stream)
+        self.actor = MediaActor(SID, self.far.send, self.call, self.stream, SETTINGS)
         self.actor.tts = self.tts
         self.far.actor = self.actor
         spawn(self.actor, "media", self.stream)
@@ -336,7 +338,7 @@ def test_a_mark_that_never_comes_back_is_waited_for_only_so_long() -> None:
         bench.says(1, 0, 1500.0)
         bench.actor.tell(HangUp())
         await bench.stream.next(PlayedOut)
-        assert now() == pytest.approx(1.5 + media.ECHO_LIMIT_S, abs=0.05)
+        assert now() == pytest.approx(1.5 + SETTINGS.marks_wait_s, abs=0.05)
         await bench.actor.kill()
 
     story(it())
@@ -348,7 +350,7 @@ def test_last_words_that_are_never_synthesised_are_waited_for_only_so_long() -> 
         bench.actor.tell(Speak(1, 1, 0, "text"))
         bench.actor.tell(HangUp())
         await bench.stream.until(lambda told: bool(told.of(PlayedOut)), limit_s=100)
-        assert now() == pytest.approx(media.LAST_WORDS_LIMIT_S, abs=0.05)
+        assert now() == pytest.approx(SETTINGS.last_words_s, abs=0.05)
         await bench.actor.kill()
 
     story(it())
@@ -392,7 +394,7 @@ def test_numbers_go_on_from_what_the_session_has_noted() -> None:
 def test_keys_pressed_before_anybody_has_the_call_are_held() -> None:
     async def it() -> None:
         far, call, stream = FarEnd(), Told(), Told()
-        actor = MediaActor(SID, far.send, LEAD_MS, call, stream)
+        actor = MediaActor(SID, far.send, call, stream, SETTINGS)
         spawn(actor, "media")
         actor.tell(DtmfPressed(0, "9"))
         actor.tell(Adopt(1, 1, 0))
@@ -456,7 +458,7 @@ def test_a_far_end_that_takes_nothing_is_the_streams_affair() -> None:
         bench.says(1, 0, 1000.0)
         down = await bench.stream.next(Down)
         assert down.child == "writer"
-        assert now() == pytest.approx(media.SEND_LIMIT_S, abs=0.01)
+        assert now() == pytest.approx(SETTINGS.stream_send_s, abs=0.01)
         await bench.actor.kill()
 
     story(it())

@@ -17,7 +17,7 @@ from engine.supervision import Hosts
 from engine.wire import HostWire, NearWire
 from tests.engine.wires import join
 
-POLICY = Hosts(start_s=60.0, make_again_s=1.0, resumed_s=1.0, empty_s=30.0, outage_s=1.0)
+POLICY = Hosts(start_s=60.0, silent_s=0.75, make_again_s=1.0, resumed_s=1.0, empty_s=30.0, outage_s=1.0)
 
 
 class Call(Actor):
@@ -66,7 +66,7 @@ class Process:
             raise HostLost("not warm")
         await asyncio.sleep(self._warms_in_s)
         await self._host.warm()
-        self._near = NearWire(end, b"")
+        self._near = NearWire(end, b"", 0.75)
         join(self._near, HostWire(self._host.end))
         self.warm_now = True
         return id(self)

@@ -19,7 +19,7 @@ CALL = "CA0123"
 
 
 async def held() -> list[Gauges]:
-    return [Gauges("ingress", 7, 4, 12, 30), Gauges("host", 8, 2, 9, 28)]
+    return [Gauges("ingress", 7, 4, {"Server.serve": 1}, 30), Gauges("host", 8, 2, {}, 28)]
 
 
 async def nobody(_: CallInfo) -> CallerContext:

@@ -16,7 +16,8 @@ from engine.ingress import Ingress, IngressPorts
 from engine.leaving import LeavingActor
 from engine.media_stream import Left
 from engine.messages import CallerContext, CallerGone, CallInfo
-from engine.session import SessionAway, SessionStore
+from engine.redis_client import SessionAway
+from engine.session import SessionStore
 from engine.settings import Settings
 from engine.twilio.rest import Did, TwilioFailed, TwilioRest
 from local.serving import bound, serving, serving_on

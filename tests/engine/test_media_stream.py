@@ -11,12 +11,14 @@ import pytest
 from engine.actor import Actor, spawn
 from engine.clock import now, run_virtual
 from engine.leases import LeaseActor, StreamOver
-from engine.media_stream import QUIET_LIMIT_S, UNKNOWN_LIMIT, Left, MediaStreams, _relay
+from engine.media_stream import UNKNOWN_LIMIT, Left, MediaStreams, _relay
 from engine.messages import CallerAudio, CallerGone, DtmfPressed, MarkEchoed, Tick
-from engine.session import Renewed, SessionAway
+from engine.redis_client import SessionAway
+from engine.session import Renewed
 from engine.settings import Settings
 from engine.twilio.stream import StreamReader
 
+QUIET_S = 10.0
 SID = "MZ" + "1" * 32
 START = {
     "event": "start",
@@ -72,7 +74,7 @@ def relay(*said: tuple[float, dict[str, Any]]) -> tuple[str, float, list[Any]]:
     reader.receive(json.dumps(START))
 
     async def run() -> tuple[str, float]:
-        return await _relay(Socket(*said), reader, stream), now()  # type: ignore[arg-type]
+        return await _relay(Socket(*said), reader, stream, QUIET_S), now()  # type: ignore[arg-type]
 
     why, took_s = run_virtual(run())
     return why, took_s, stream.told
@@ -88,10 +90,10 @@ def test_what_twilio_says_is_passed_on_until_its_stop() -> None:
 
 
 def test_a_half_open_socket_is_given_up_after_ten_seconds_of_nothing() -> None:
-    why, took_s, _ = relay((0.02, media(1)), (QUIET_LIMIT_S - 1, media(2)))
+    why, took_s, _ = relay((0.02, media(1)), (QUIET_S - 1, media(2)))
     assert why == "dropped"
-    last_s = 0.02 + QUIET_LIMIT_S - 1
-    assert last_s + QUIET_LIMIT_S <= took_s <= last_s + QUIET_LIMIT_S * 1.25 + 0.1
+    last_s = 0.02 + QUIET_S - 1
+    assert last_s + QUIET_S <= took_s <= last_s + QUIET_S * 1.25 + 0.1
 
 
 def test_a_socket_that_is_closed_without_a_stop_was_dropped() -> None:

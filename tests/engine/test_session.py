@@ -13,12 +13,12 @@ import redis.asyncio as redis_async
 from engine.history import Called, Cause, ReplyDone, Returned, Said, TurnBegan
 from engine.messages import CallerContext, CallInfo, Playback, ToolCall, Usage
 from engine.record import CallRecord, Fenced
+from engine.redis_client import SessionAway
 from engine.session import (
     LEASE_S,
     Meta,
     NoSlot,
     Order,
-    SessionAway,
     SessionStore,
     SessionUnreadable,
     Whereabouts,

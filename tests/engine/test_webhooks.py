@@ -20,7 +20,8 @@ from engine.callrows import FinalizeCall, LogEvent, Outcome
 from engine.clock import run_virtual
 from engine.door import PREFIX, Door
 from engine.messages import CallerContext, CallInfo
-from engine.session import ASKING, Meta, Order, SessionAway, SessionStore, Whereabouts, Written
+from engine.redis_client import SessionAway
+from engine.session import ASKING, Meta, Order, SessionStore, Whereabouts, Written
 from engine.webhooks import CONTEXTS_AT_ONCE, Webhooks, caller_of
 from launcher.services import Services
 from tests.virtual.rig import Log, new_settings

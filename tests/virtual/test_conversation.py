@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import redis
 
-from actors.keys import PAUSE_S
 from engine.callrows import FinalizeCall, Leg, LogEvent, LogMetric, LogTranscript
 from engine.clock import now, run_virtual
 from engine.messages import DtmfPressed
@@ -224,7 +223,7 @@ def test_who_is_pressing_keys_is_not_asked_whether_they_are_there(redis_url: str
         await rig.hears("Five.")
         assert "Are you still there?" not in rig.voice.said
 
-    short = new_settings(silence_prompt_s=PAUSE_S - 0.5)
+    short = new_settings(silence_prompt_s=new_settings().keys_pause_s - 0.5)
     play(story, redis_url, {"user": "pressed 5", "answer": {"say": "Five."}}, settings=short)
 
 

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from actors.call import CallActor
+from actors.parts import CallPorts
 from actors.speaking import Speaking
 from actors.taping import make_taped_call
 from engine.history import Cause
-from engine.messages import Interim, Tick
+from engine.messages import Interim, Start, Tick
+from engine.settings import Settings
 from engine.tape import TapeLine, read_tape
 from tests.virtual.replays import NoHush, again
 from tests.virtual.rig import CALL, Rig
@@ -66,11 +68,12 @@ def test_a_timer_that_rang_late_on_a_busy_machine_rings_late_in_the_replay_too(t
     assert again(busy) is None
 
 
-def test_a_tape_notices_a_timer_that_does_not_ring(
-    tape: list[TapeLine], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("actors.call.ATTACHED_LIMIT_S", 3600.0)
-    difference = again(tape)
+def test_a_tape_notices_a_timer_that_does_not_ring(tape: list[TapeLine]) -> None:
+    class Patient(CallActor):
+        def __init__(self, start: Start, ports: CallPorts, settings: Settings) -> None:
+            super().__init__(start, ports, settings.model_copy(update={"attach_s": 3600.0}))
+
+    difference = again(tape, Patient)
     assert difference is not None
     assert "unattached" in difference.expected
 

@@ -21,9 +21,9 @@ pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 CALLS = 200
 FIRST_CALLS = 3 * len(WAYS)  # they fill the pools of connections
 LINES = 20
-POOLS = 8
-"""How many sockets of one role the first calls may have left unopened in pools that grow with use: Redis, NHTSA, the
-model, HAProxy's. What each call of one kind leaves would be three times as many."""
+POOLS = LINES
+"""How many sockets of one role the first calls may have left unopened in pools, which grow until each call that is up
+has one: Redis, NHTSA, the model, HAProxy's. What each call of one kind leaves would be more."""
 LIMIT_S = 10.0  # about ten times what was measured
 
 Held = Counter[str]
@@ -57,7 +57,8 @@ async def held(bench: Bench) -> Held:
         now[f"{process.role}: sockets"] += process.sockets
     for one in await gauges(bench):
         now[f"{one.role}: actors"] += one.actors
-        now[f"{one.role}: tasks"] += one.tasks
+        for task, count in one.tasks.items():
+            now[f"{one.role}: {task}"] += count
     [row] = await bench.rows("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
     now["postgres: connections"] = row["count"]
     now["redis: slots"] = len(await bench.slots())

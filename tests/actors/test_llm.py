@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -349,6 +349,24 @@ async def test_calls_of_tools_in_a_stream_that_broke_off_are_not_made() -> None:
         assert caller.call.of(ToolCalls) == []
 
 
+async def test_what_a_stream_that_broke_off_began_to_call_is_no_part_of_the_next_ones_calls() -> None:
+    begun = (
+        chunk({"tool_calls": [part(0, '{"day": "Mon', id="a", name="find_slots", type="function")]}),
+        chunk({"tool_calls": [part(1, "{}", id="b", name="find_car", type="function")]}),
+    )
+    whole = (
+        chunk({"tool_calls": [part(0, '{"day": "Friday"}', id="c", name="find_slots", type="function")]}),
+        chunk({}, "tool_calls"),
+        "[DONE]",
+    )
+    async with line_to(sending(begun, whole), llm_attempts=2) as caller:
+        caller.ask(request=2, tools=[TOOL])
+        await caller.ended()
+        assert caller.call.of(ToolCalls)[0].calls == (
+            ToolCall("call_3_2_0", "find_slots", '{"day": "Friday"}'),
+        )
+
+
 async def test_a_model_that_repeats_what_it_is_to_go_on_after_is_not_heard_twice() -> None:
     broken = {"times": 1, "answer": FAST | {"say": TEXT, "failure": {"how": "end", "after_tokens": 7}}}
     again = f"{SENTENCES[0]} Anything else?"
@@ -521,11 +539,17 @@ async def test_one_failure_does_not_harm_the_next_reply() -> None:
 # ---------------------------------------------------------------- a server that sends what it likes
 
 
-def sending(*events: dict[str, Any] | str) -> Starlette:
-    """A server whose every answer is these events."""
+Event = dict[str, Any] | str
+
+
+def sending(*answers: Event | Sequence[Event]) -> Starlette:
+    """A server whose every answer is these events; or which has several answers, the last of them again and again."""
+    several = [list(one) for one in answers if not isinstance(one, dict | str)]
+    left = several or [[one for one in answers if isinstance(one, dict | str)]]
 
     async def answer(request: Request) -> StreamingResponse:
         await request.body()
+        events = left.pop(0) if len(left) > 1 else left[0]
 
         async def body() -> AsyncIterator[bytes]:
             for event in events:

@@ -121,6 +121,19 @@ def test_a_model_that_is_silent_before_or_in_its_reply_is_left() -> None:
     play(story, first)
 
 
+def test_a_stream_that_just_stops_is_a_failure() -> None:
+    class Stops(Vendor):
+        async def stream(self, ask: Respond) -> AsyncGenerator[ModelDelta | ModelDone, None]:
+            yield ModelDelta(ask.request, text="We open")
+
+    async def story(model: RoutedModel) -> None:
+        failed = await answer(model)
+        assert failed.finish == "error"
+        assert "finish_reason" in failed.why
+
+    play(story, Stops("first"))
+
+
 def test_a_reply_avoids_the_route_that_was_of_no_use_to_it() -> None:
     first, second = Vendor("first"), Vendor("second")
 

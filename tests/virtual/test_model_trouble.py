@@ -27,6 +27,7 @@ def test_a_caller_hears_something_soon_and_an_answer_or_an_apology_in_time(
         figure.mended_s.append(heard.useful_s)
     assert heard.first_s <= FILLER_LIMIT_S
     assert heard.useful_s <= ANSWER_LIMIT_S
+    assert heard.asked <= new_settings().llm_attempts
     said = heard.heard
     for filler in phrases.FILLERS:
         said = said.replace(filler, "")

@@ -49,7 +49,7 @@ from engine.host import CallRuntime, RayHost
 from engine.hostpool import HostPool
 from engine.ingress import Ingress, IngressPorts
 from engine.media_stream import Left
-from engine.messages import CallerContext, CallInfo, Start, ToolRequest, ToolResult
+from engine.messages import CallerContext, CallInfo, HangUp, Start, ToolRequest, ToolResult, Transfer
 from engine.models import RoutedModel
 from engine.packed import PackedCalls
 from engine.redis_client import SessionAway
@@ -273,6 +273,7 @@ class IngressActor:
         self._beat_s = time.monotonic()
         self._checking: asyncio.Task[dict[str, str]] | None = None
         self._leaving: Ref | None = None  # who ends calls by REST
+        self._make_sure: Callable[[str, HangUp | Transfer], Awaitable[None]] = _nothing
         media_socket.install()
 
     def __serve_build_asgi_app__(self) -> Starlette:
@@ -335,10 +336,11 @@ class IngressActor:
         if not self._settings.twilio_account_sid:
             return None
         # Imported where it is used and nowhere else: Twilio's client takes 14 MB.
-        from engine.leaving import LeavingActor
+        from engine.leaving import LeavingActor, make_sure
         from engine.twilio.rest import TwilioRest
 
         rest = TwilioRest(self._settings)
+        self._make_sure = functools.partial(make_sure, self._records.store, rest)
         self._leaving = spawn(LeavingActor(self._records.store, rest, self._settings), "leaving")
         return self._leaving
 
@@ -380,6 +382,7 @@ class IngressActor:
         ports = StreamPorts(
             send=media_socket.sender(websocket),
             close=functools.partial(websocket.close, 1000),
+            make_sure=self._make_sure,
             unclosed=functools.partial(self._left, Left(info.call, stream_sid, closed=False)),
             gave_up=self._records.store.gave_up,
             moved=self._records.store.moved,
@@ -411,6 +414,10 @@ class IngressActor:
 
     async def _ask_tools(self) -> None:
         await self._tools.pid.remote()
+
+
+async def _nothing(call: str, goodbye: HangUp | Transfer) -> None:
+    """Without an account no call can be ended by REST."""
 
 
 async def _ask_postgres(engine: AsyncEngine) -> None:

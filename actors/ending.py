@@ -57,8 +57,10 @@ class Ending:
 
     def tell_media(self) -> None:
         """Media ends the stream after the last words."""
-        transfers = self.decided is Outcome.TRANSFERRED
-        self._media.tell(Transfer(self._transfer_number) if transfers else HangUp())
+        if self.decided is Outcome.TRANSFERRED:
+            self._media.tell(Transfer(self._transfer_number))
+        else:
+            self._media.tell(HangUp(fallback=self.decided is Outcome.FAILED))
 
     async def write(self) -> bool:
         """The session gets its last entry; whether Redis has it. Raises `Fenced`."""

@@ -156,8 +156,8 @@ class MediaActor(Actor):
         self._look_after_marks(at)
         self._look_after_voice(at)
         if self._goodbye is not None and self._last_words_played():
+            self._stream.tell(PlayedOut(self._goodbye))
             self._goodbye = None
-            self._stream.tell(PlayedOut())
 
     def _last_words_played(self) -> bool:
         return self._playback.idle or now() >= self._goodbye_until_s

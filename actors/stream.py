@@ -2,7 +2,7 @@
 
 Told:  by ingress  CallerAudio goes straight to `audio`; MarkEchoed, DtmfPressed, CallerGone, Drained
        by Call     Attach, CallEnded, Down (its host tells of its failure)
-       by Media    MediaHeld, PlayedOut, Down        by Stt  SttHeld        by Tts  TtsHeld
+       by Media    MediaHeld, PlayedOut, Down        by Stt  SttHeld        by Tts  TtsHeld, Down
        by link     its end
 Tells: host        Start
        Media, Stt, Tts  Adopt
@@ -10,6 +10,7 @@ Tells: host        Start
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 
 from actors.media import MediaActor, Send
 from actors.stt import SttActor
+from actors.switch import Switch
 from actors.tts import TtsActor
 from engine import phrases
 from engine.actor import Actor, Ref
@@ -84,6 +86,9 @@ class StreamPorts:
 
     send: Send
     close: Callable[[], Awaitable[None]]
+    make_sure: Callable[
+        [str, HangUp | Transfer], Awaitable[None]
+    ]  # that a call ends so, though Redis be away
     unclosed: Callable[[], None]  # the socket did not close in time: the call is to be ended otherwise
     gave_up: Callable[[str, bool], Awaitable[None]]  # the call, and whether the caller was told why
     moved: Callable[[Whereabouts], Awaitable[None]]
@@ -100,34 +105,6 @@ class _Lost:
     why: str
 
 
-class _Switch:
-    """The Ref that Media and Stt know as their CallActor: nobody, one to come (held back), or one."""
-
-    def __init__(self) -> None:
-        self._ref: Ref | None = None
-        self._held: list[Any] | None = None
-
-    def tell(self, message: Any) -> None:
-        if self._held is not None:
-            self._held.append(message)
-        elif self._ref is not None:
-            self._ref.tell(message)
-
-    def off(self) -> None:
-        """Nobody: what is told is lost here, and kept by those who tell it."""
-        self._ref, self._held = None, None
-
-    def hold(self, ref: Ref) -> None:
-        """`ref` is to be told, after its `Attached`."""
-        self._ref, self._held = ref, []
-
-    def through(self) -> None:
-        """`Attached` has gone out: what was held follows it."""
-        held, self._held = self._held or [], None
-        for message in held:
-            self.tell(message)
-
-
 class StreamActor(Actor):
     """The media plane of one stream, and the search for a CallActor to run its call."""
 
@@ -137,7 +114,7 @@ class StreamActor(Actor):
         self._stream_sid = stream_sid
         self._ports = ports
         self._settings = settings
-        self._switch = _Switch()
+        self._switch = Switch()
         self._placement: Placement | None = None
         self._epoch = 0
         self._attempt = 0
@@ -183,8 +160,8 @@ class StreamActor(Actor):
             case Drained():
                 self._drained = True
                 self._end_if_drained()
-            case PlayedOut():
-                self.work(self._close(), "close")
+            case PlayedOut(goodbye):
+                self.work(self._end(goodbye), "close")
             case CallEnded():
                 self._call_ended()
             case _Lost(attempt, why):
@@ -327,7 +304,7 @@ class StreamActor(Actor):
         dials = bool(self._settings.fallback_number)
         sentence = phrases.UNAVAILABLE_DIALLING if dials else phrases.UNAVAILABLE
         self._media.tell(Speak(self._epoch, GIVE_UP_TURN, 0, sentence))
-        self._media.tell(HangUp())
+        self._media.tell(HangUp(fallback=True))
 
     async def _note_giving_up(self) -> None:
         await self._ports.gave_up(self._info.call, True)
@@ -370,6 +347,14 @@ class StreamActor(Actor):
             self.stop()
         else:
             self.work(self._close(), "close")  # the call ended by itself: its socket goes too
+
+    async def _end(self, goodbye: HangUp | Transfer) -> None:
+        """Closes the socket, and Twilio asks what comes next: who can't read the session says the fallback."""
+        if goodbye != HangUp(fallback=True):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.twilio_rest_s):
+                    await self._ports.make_sure(self._info.call, goodbye)
+        await self._close()
 
     async def _close(self) -> None:
         try:

@@ -10,7 +10,7 @@ endpoint, `TTS_FALLBACK`), and a sentence goes on where it was cut. Late means: 
 Told:  by Media   Speak, Hush
        by Stream  Adopt
 Tells: Media      SpeechAudio, SpeechWhole
-       Stream     TtsHeld
+       Stream     TtsHeld, Down (of the voice: all refuse for good)
 """
 
 import asyncio
@@ -104,6 +104,8 @@ class TtsActor(Actor):
         self._late: asyncio.TimerHandle | None = None
         self._suspected_s: float | None = None  # when it is certain that the vendor is late
         self._attempt = 0
+        self._refused = ""  # why, if all ways refuse for good
+        self._told_refused = False
         self._paces: dict[str, float] = {}  # bytes a character, by voice
 
     async def started(self) -> None:
@@ -137,6 +139,8 @@ class TtsActor(Actor):
                 self._ended(message)
             case Down(job, reason) if job.startswith("speak"):
                 raise RuntimeError(reason)
+        if self._refused:
+            self._face_refusal()
         self._ask()
         self._watch()
 
@@ -199,6 +203,8 @@ class TtsActor(Actor):
                 self._clears = max(0, self._clears - 1)
             case Warned(text):
                 count("tts_warnings")
+                if not line.useful:
+                    line.route.failed(f"it only warns: {text}")
                 self._lose(line, f"Deepgram warns: {text}")
 
     def _audio(self, sentence: SentenceAudio, payload: bytes) -> None:
@@ -322,10 +328,22 @@ class TtsActor(Actor):
         self._queue.extendleft(reversed(self._asked))
         self._asked.clear()
         self._clears = self._stale_flushes = 0
+        if self._routes.hopeless:
+            self._refused = why
+            return
         best = self._routes.best()
         pause_s = next_socket_s(self._attempt, elsewhere=best is not line.route and best.well)
         self._attempt += 1
         self.after(pause_s, Tick("connect"))
+
+    def _face_refusal(self) -> None:
+        """Nobody asks again before another call has found one well; who waits for a sentence is not kept waiting."""
+        if not self._routes.hopeless:
+            self._refused = ""
+            self._line = self._connect(self._routes.best())
+        elif self._queue and not self._told_refused:
+            self._told_refused = True
+            self._stream.tell(Down("voice", self._refused))
 
     def _look_for_better(self) -> None:
         if self._idle and self._line is not None and self._line.open and self._candidate is None:

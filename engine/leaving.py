@@ -14,6 +14,7 @@ from engine import phrases
 from engine.actor import Actor
 from engine.door import PREFIX, TRIED_AGAIN
 from engine.media_stream import Left
+from engine.messages import HangUp, Transfer
 from engine.redis_client import SessionAway
 from engine.session import SessionStore
 from engine.settings import Settings
@@ -31,6 +32,24 @@ class _Overdue(msgspec.Struct, frozen=True):
 
     left: Left
     looks: int
+
+
+async def make_sure(store: SessionStore, rest: TwilioRest, call: str, goodbye: HangUp | Transfer) -> None:
+    """What was said at last is done: by REST, if whoever answers Twilio could not read in Redis what comes next."""
+    try:
+        stored = await store.glance(call)
+        if stored is not None and stored.next:
+            return
+    except SessionAway:
+        log.warning("Redis can't say what comes next: the call is ended by REST")
+    try:
+        if isinstance(goodbye, Transfer):
+            await rest.redirect(call, twiml=twiml.dial(goodbye.number))
+        else:
+            await rest.hang_up(call)
+        count("calls_ended_by_rest")
+    except TwilioFailed as failed:
+        log.error("the call is put through to the fallback: %s", failed)
 
 
 class LeavingActor(Actor):

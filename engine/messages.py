@@ -183,7 +183,12 @@ class Resume(Message, frozen=True):
 
 
 class HangUp(Message, frozen=True):
-    """End the call when all that was spoken has been played."""
+    """End the call when all that was spoken has been played.
+
+    `fallback`: who called is put through to the fallback number, if there is one.
+    """
+
+    fallback: bool = False
 
 
 class Transfer(Message, frozen=True):
@@ -554,7 +559,9 @@ class MarkEchoed(Message, frozen=True):
 
 
 class PlayedOut(Message, frozen=True):
-    """Media to Stream: the last words before a `HangUp` or `Transfer` were played; the session says what is next."""
+    """Media to Stream: the last words before `goodbye` were played."""
+
+    goodbye: HangUp | Transfer
 
 
 # Every message, as one type for decoders.

@@ -56,23 +56,30 @@ class RunningApp:
         that could not be found out.
 
         Calls that still run after `seconds` are told so and put through, which takes up to `LAST_WORDS_S`. Every
-        replica on every node reads in Redis when that is. While Redis is away calls go on, so it is asked again.
+        replica on every node reads in Redis when that is. While Redis is away calls go on, so it is asked again; one
+        that has lost all is told again, and is not believed that no call is left before replicas have renewed slots.
         """
         limit_s = seconds + LAST_WORDS_S
-        deadline = time.monotonic() + limit_s
-        left, told = -1, False
+        began_s = time.monotonic()
+        left, told, certain_s = -1, False, began_s
         with redis.Redis.from_url(self.settings.redis_url, socket_timeout=5.0) as client:
             under_way = client.register_script(scripts.UNDER_WAY)
             drain = client.register_script(scripts.DRAIN)
-            while left:
+            while True:
+                spent_s = time.monotonic() - began_s
                 try:
-                    if not told:
-                        drain(keys=[DRAINING], args=[seconds, math.ceil(limit_s) + _KEY_MARGIN_S])
+                    if not (told and client.exists(DRAINING)):
+                        more_s = [max(0.0, seconds - spent_s), math.ceil(limit_s - spent_s) + _KEY_MARGIN_S]
+                        drain(keys=[DRAINING], args=more_s)
+                        certain_s = time.monotonic() + self.settings.slot_lease_s * told
                         told = True
                     left = len({call for calls in under_way(keys=[SLOTS, ASKING]) for call in calls})
+                    if not (left or client.exists(DRAINING)):
+                        left = -1  # it lost them a moment ago
                 except redis.RedisError as error:
                     log.warning("Redis doesn't say which calls are under way, and is asked again: %s", error)
-                if left and (time.monotonic() >= deadline or hurry.wait(_LOOK_S)):
+                over = not left and time.monotonic() >= certain_s
+                if over or spent_s >= limit_s or hurry.wait(_LOOK_S):
                     break
         return left
 

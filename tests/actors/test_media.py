@@ -296,7 +296,7 @@ def test_hanging_up_waits_for_the_mark_of_the_last_words() -> None:
         bench.says(1, 0, 1500.0)
         bench.actor.tell(HangUp())
         out = await bench.stream.next(PlayedOut)
-        assert out == PlayedOut()
+        assert out == PlayedOut(HangUp())
         assert now() == pytest.approx(1.5, abs=0.01)
         assert bench.played(1, 0)[-1] == (Playback.PLAYED, 1500.0)
         await asyncio.sleep(60)
@@ -310,7 +310,7 @@ def test_hanging_up_and_transferring_in_silence_are_at_once() -> None:
     async def it() -> None:
         bench = Bench()
         bench.actor.tell(Transfer("+13125550142"))
-        assert await bench.stream.next(PlayedOut) == PlayedOut()
+        assert await bench.stream.next(PlayedOut) == PlayedOut(Transfer("+13125550142"))
         assert now() < 0.01
         await bench.actor.kill()
 

@@ -16,7 +16,7 @@ from actors import tts
 from actors.tts import TtsActor
 from engine import supervision, telemetry
 from engine.actor import spawn
-from engine.messages import Adopt, Hush, Speak, SpeechAudio, SpeechWhole, TtsHeld
+from engine.messages import Adopt, Down, Hush, Speak, SpeechAudio, SpeechWhole, TtsHeld
 from engine.settings import Settings
 from engine.supervision import BackOff
 from engine.vendors import ways
@@ -397,6 +397,60 @@ async def test_a_vendor_that_refuses_is_asked_until_it_does_not(monkeypatch: pyt
         app.state.watch.refusal = None
         await agent.whole(1, 0)
         assert agent.said(1, 0) == "One."
+
+
+@pytest.mark.parametrize("asked_before", [True, False])
+async def test_a_voice_that_is_refused_for_good_is_told_at_once_and_not_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, asked_before: bool
+) -> None:
+    monkeypatch.setattr(supervision, "SOCKETS", BackOff(0.01, 0.01))
+    app = marks_app(FAST)
+    app.state.watch.refusal = Refusal(401, "INVALID_AUTH", "no such key")
+    async with line(app) as agent:
+        seen = Told()
+        agent.actor.observe = seen.tell
+        if asked_before:
+            agent.speak(1, 0, "One.")
+        else:
+            await seen.next(tts._Ended)
+            agent.speak(1, 0, "One.")
+        down = await agent.stream.next(Down)
+        assert down.child == "voice"
+        assert "HTTP 401" in down.reason
+        refused = len(seen.of(tts._Ended))
+        assert refused == len(agent.routes.all)
+        await asyncio.sleep(0.2)  # twenty times the pause between tries
+        assert len(seen.of(tts._Ended)) == refused
+        assert len(agent.stream.of(Down)) == 1
+
+
+async def test_a_voice_that_was_refused_for_good_speaks_again_when_another_call_found_it_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tts, "LOOK_S", 0.02)
+    app = marks_app(FAST)
+    app.state.watch.no_sockets = Refusal(402, "INSUFFICIENT_CREDITS", "no money")
+    async with line(app) as agent:
+        for route in agent.routes.all:
+            route.failed("no money", for_good=True)
+        seen = Told()
+        agent.actor.observe = seen.tell
+        await seen.next(tts._Ended)
+        app.state.watch.no_sockets = None
+        agent.routes.all[0].worked()
+        agent.speak(1, 0, "One.")
+        await agent.whole(1, 0)
+        assert agent.said(1, 0) == "One."
+
+
+async def test_a_voice_that_only_warns_is_left_for_the_next_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "SOCKETS", BackOff(0.01, 0.01))
+    never = marks_app(FAST, Limits(flush_limit=0))
+    async with line(never, tts_first_audio_s=7.0) as agent:
+        agent.speak(1, 0, "One.")
+        await agent.whole(1, 0)
+        assert agent.said(1, 0) == "One."
+        assert not agent.routes.all[0].well
 
 
 async def test_an_actor_that_ends_says_goodbye_and_leaves_no_socket() -> None:

@@ -117,6 +117,13 @@ async def while_redis_is_away(ann: Person) -> list[float]:
     return delays
 
 
+async def says_goodbye_and_is_hung_up_on(cat: Person) -> None:
+    """Although nobody can read in the session that the call is over."""
+    await cat.says_goodbye()
+    assert cat.talk.heard()[-1] == "Goodbye then."
+    assert cat.talk.call.journal.all("dial") == []
+
+
 async def new_callers_are_put_through(stores: Stores) -> None:
     bench, asked = stores.bench, Clock()
     for _ in range(2):
@@ -136,13 +143,16 @@ async def test_while_redis_hangs_calls_go_on_and_are_written_whole_afterwards(
 ) -> None:
     bench = stores.bench
     for row in trials.of(f"Redis hangs for {REDIS_AWAY_S:g} s", "every sentence; changes are refused"):
-        ann, bob = await two_call(bench)
+        ann, bob, cat = await asyncio.gather(*(Person.calls(bench) for _ in range(3)))
 
         stores.redis(signal.SIGSTOP)
         away = Clock()
         await bob.caller.hang_up()
         delays, *_ = await asyncio.gather(
-            while_redis_is_away(ann), new_callers_are_put_through(stores), tells_what_is_away(stores, "redis")
+            while_redis_is_away(ann),
+            says_goodbye_and_is_hung_up_on(cat),
+            new_callers_are_put_through(stores),
+            tells_what_is_away(stores, "redis"),
         )
         delays += await ann.talks(REDIS_AWAY_S - away.s)
         stores.redis(signal.SIGCONT)
@@ -157,6 +167,7 @@ async def test_while_redis_hangs_calls_go_on_and_are_written_whole_afterwards(
         await ann.says_goodbye()
         await whole(stores, ann, Outcome.COMPLETED)
         await whole(stores, bob, Outcome.CALLER_HUNG_UP)
+        await whole(stores, cat, Outcome.COMPLETED)
         print(f"to the first word, while Redis hung: {delays}")
         assert max(delays) < PROMPT_S
         note(row, ann, delays)

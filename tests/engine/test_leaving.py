@@ -13,12 +13,13 @@ from engine.actor import Actor, spawn
 from engine.clock import run_virtual
 from engine.door import PREFIX
 from engine.ingress import Ingress, IngressPorts
-from engine.leaving import LeavingActor
+from engine.leaving import LeavingActor, make_sure
 from engine.media_stream import Left
-from engine.messages import CallerContext, CallerGone, CallInfo
+from engine.messages import CallerContext, CallerGone, CallInfo, HangUp, Transfer
 from engine.redis_client import SessionAway
 from engine.session import SessionStore
 from engine.settings import Settings
+from engine.twilio import twiml
 from engine.twilio.rest import Did, TwilioFailed, TwilioRest
 from local.serving import bound, serving, serving_on
 from simulators.twilio import SimCall, SimTwilio
@@ -262,3 +263,60 @@ def test_while_redis_is_away_nothing_is_cut_and_it_is_looked_again(
 
 def test_a_refusal_of_twilios_ends_nothing_else(redis_url: str) -> None:
     assert asked(redis_url, nothing, Left(CALL, STREAM), fails=True) == ["hang up"]
+
+
+# ---------------------------------------------------------------- said goodbye while Redis can't tell it
+
+
+def made_sure(
+    redis_url: str,
+    goodbye: HangUp | Transfer,
+    before: Callable[[SessionStore], Awaitable[None]],
+    **wrong: bool,
+) -> list[str]:
+    """What the account is asked to do for a call that has said goodbye, after `before`."""
+
+    async def story() -> list[str]:
+        store, rest = SessionStore(redis_url, 600, 2000, 60), Rest(**wrong)
+        try:
+            await store.ring(CallInfo(CALL, "anonymous", "", False, 0.0), 10)
+            await before(store)
+            await make_sure(store, rest, CALL, goodbye)  # type: ignore[arg-type]
+            return rest.asked
+        finally:
+            await store.close()
+
+    return run_virtual(story())
+
+
+def says(what: bytes) -> Callable[[SessionStore], Awaitable[None]]:
+    async def write(store: SessionStore) -> None:
+        await store._keep(CALL, "next", what)
+
+    return write
+
+
+async def goes_away(store: SessionStore) -> None:
+    async def away(_: str) -> None:
+        raise SessionAway("away")
+
+    store.glance = away  # type: ignore[method-assign, assignment]
+
+
+async def loses_all(store: SessionStore) -> None:
+    await store._redis.flushdb()
+
+
+@pytest.mark.parametrize("what", [b"hangup", b"transfer", b"fallback", b"unsaid"])
+def test_what_twilio_will_be_told_anyway_is_not_done_by_rest(redis_url: str, what: bytes) -> None:
+    assert made_sure(redis_url, HangUp(), says(what)) == []
+
+
+@pytest.mark.parametrize("before", [nothing, goes_away, loses_all])
+def test_a_goodbye_that_redis_does_not_know_is_done_by_rest(redis_url: str, before: Any) -> None:
+    assert made_sure(redis_url, HangUp(), before) == ["hang up"]
+    assert made_sure(redis_url, Transfer(TRANSFER), before) == [f"redirect {twiml.dial(TRANSFER)}"]
+
+
+def test_where_rest_fails_too_twilio_asks_and_is_told_the_fallback(redis_url: str) -> None:
+    assert made_sure(redis_url, HangUp(), goes_away, fails=True) == ["hang up"]

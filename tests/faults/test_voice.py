@@ -9,6 +9,7 @@ from simulators.marks import MarksDelays
 from simulators.vendors import Speech
 from tests.faults.figures import Figure, Figures
 from tests.faults.wired import DOWN, Wired, wired
+from tests.virtual.rig import CALL
 
 STORY = "Your car needs new brakes and an oil change before the winter comes to town."
 TELL = {"user": "story", "answer": {"say": STORY, "first_token_s": 0.05}}
@@ -114,3 +115,16 @@ async def test_flushes_that_are_ignored(redis_url: str, figures: Figures) -> Non
             since_s = now()
             call.begins_to_say("Tell me a story.")
             await until_over(call, since_s + 3, figure)
+
+
+async def test_a_voice_whose_key_is_refused(redis_url: str, figures: Figures) -> None:
+    heard = "Twilio's own voice, which says that the call can't go on"
+    for figure in figures.of("voice: drops, then key refused (401)", "the handshake, the request", heard):
+        async with wired(redis_url, TELL, speech=steady()) as call:
+            await told_so_far(call)
+            call.speech.watch.refusal = Refusal(401, "INVALID_AUTH", "Invalid credentials.")
+            at_s = await call.cut("speak")
+            await call.until(call.closed.is_set)
+            figure.found_s.append(now() - at_s)
+            assert (await call.sessions.read(CALL)).next == "unsaid"
+            assert figure.found_s[-1] < call.settings.voice_wait_s / 2

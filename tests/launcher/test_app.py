@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -21,7 +22,7 @@ from engine.messages import CallInfo
 from engine.session import DRAINING, SessionStore, Whereabouts
 from engine.settings import Settings
 from launcher import processes
-from launcher.app import RunningApp, running_app
+from launcher.app import _LOOK_S, RunningApp, running_app
 from launcher.ports import free_ports, is_free
 from launcher.rundir import RunDirectory, sweep
 from launcher.stage import Stage
@@ -30,6 +31,7 @@ from tests.launcher.tiny_app import build
 OWNER = """
 import sys
 from pathlib import Path
+from typing import Any
 from engine.settings import Settings
 from launcher.app import running_app
 from tests.launcher.tiny_app import build
@@ -102,8 +104,8 @@ def test_a_sweep_leaves_running_owners_alone(tmp_path: Path) -> None:
         assert running.path.is_dir()
 
 
-def draining_app(redis_url: str) -> RunningApp:
-    given = settings(9).model_copy(update={"redis_url": redis_url})
+def draining_app(redis_url: str, **changed: Any) -> RunningApp:
+    given = settings(9).model_copy(update={"redis_url": redis_url} | changed)
     stage = Stage(given, None, Path("unused"), prepare=False)
     return RunningApp("http://127.0.0.1:9", given, stage, Path(), Path(), {})
 
@@ -163,6 +165,27 @@ def test_a_drain_goes_on_waiting_when_redis_breaks_off(redis_url: str) -> None:
                 assert not left.done(), "it gave up"
         a_call(redis_url, lambda store: store.hung_up(CALL))
         assert left.result(timeout=60) == 0
+
+
+def test_a_redis_that_has_lost_all_does_not_end_a_drain_before_calls_can_have_taken_their_slots_again(
+    redis_url: str,
+) -> None:
+    app = draining_app(redis_url, slot_lease_s=60.0)
+    a_call(redis_url, lambda store: store.ring(RINGS, 10))
+    hurry = threading.Event()
+    with ThreadPoolExecutor() as pool, redis.Redis.from_url(redis_url) as client:
+        left = pool.submit(app.drain, 3600, hurry)
+        while not client.get(DRAINING):
+            assert not left.done(), "it gave up"
+        client.flushdb()
+        while not client.get(DRAINING):
+            assert not left.done(), "it gave up"
+        until_s = float(client.get(DRAINING))
+        with pytest.raises(TimeoutError):
+            left.result(timeout=2 * _LOOK_S)
+        hurry.set()
+        assert left.result(timeout=60) == 0
+    assert until_s == pytest.approx(time.time() + 3600, abs=30)
 
 
 def test_a_drain_that_never_hears_of_redis_says_so() -> None:

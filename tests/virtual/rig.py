@@ -28,6 +28,7 @@ from engine.messages import (
     CallerGone,
     CallInfo,
     Down,
+    HangUp,
     MarkEchoed,
     ModelDelta,
     ModelDone,
@@ -35,6 +36,7 @@ from engine.messages import (
     Start,
     ToolRequest,
     ToolResult,
+    Transfer,
     Trouble,
     Usage,
 )
@@ -452,6 +454,9 @@ class Rig:
         self.actors: list[CallActor] = []
         self.closed = asyncio.Event()
         self.unclosed = asyncio.Event()
+        self.goodbyes: list[HangUp | Transfer] = []  # after which it was made sure that the call ends so
+        self.sure = asyncio.Event()  # cleared, nobody is ever sure
+        self.sure.set()
         self.close_hangs = False
         self.stream: StreamActor | None = None
         self.calls: PackedCalls | None = None
@@ -463,6 +468,7 @@ class Rig:
         ports = StreamPorts(
             send=self.ear.send,
             close=self._close,
+            make_sure=self._make_sure,
             unclosed=self.unclosed.set,
             gave_up=self.sessions.gave_up,
             moved=self.sessions.moved,
@@ -480,6 +486,11 @@ class Rig:
     def speak_routes(self) -> Routes[Any]:
         """Who speaks."""
         return Routes([Route("voice", SpeakWay("voice", self.voice.socket))])
+
+    async def _make_sure(self, call: str, goodbye: HangUp | Transfer) -> None:
+        assert call == CALL
+        self.goodbyes.append(goodbye)
+        await self.sure.wait()
 
     async def _close(self) -> None:
         if self.close_hangs:

@@ -5,6 +5,7 @@ import asyncio
 from engine import phrases
 from engine.callrows import LogEvent
 from engine.clock import now
+from engine.messages import Transfer
 from engine.vendors.deepgram import VendorLost
 from tests.virtual.rig import Rig, new_settings
 from tests.virtual.test_conversation import BYE, LONG, outcome, play
@@ -99,6 +100,7 @@ def test_a_wrong_key_is_told_at_once_and_the_caller_is_put_through(redis_url: st
         await rig.until(rig.closed.is_set)
         await rig.stream.ended()
         assert (await rig.sessions.read(rig.log.entries[0].info.call)).next == "transfer"
+        assert rig.goodbyes == [Transfer("+13125550199")]
         assert outcome(rig) == "transferred"
 
     play(story, redis_url, settings=new_settings(transfer_number="+13125550199"))
@@ -111,6 +113,7 @@ def test_without_a_person_to_put_them_through_to_the_fallback_is_dialled(redis_u
         await rig.until(rig.closed.is_set)
         await rig.stream.ended()
         assert (await rig.sessions.read(rig.log.entries[0].info.call)).next == "fallback"
+        assert rig.goodbyes == []
 
     play(story, redis_url, settings=new_settings(fallback_number="+13125550198"))
 

@@ -16,7 +16,7 @@ from engine.callrows import Entry, FinalizeCall, LogEvent
 from engine.clock import now, run_virtual
 from engine.host import Calls
 from engine.link import LinkEnd
-from engine.messages import CallerAudio, CallInfo, Down, Drained, DtmfPressed, Start
+from engine.messages import CallerAudio, CallInfo, Down, Drained, DtmfPressed, HangUp, Start
 from engine.routes import Route, Routes
 from engine.supervision import Supervision
 from engine.telemetry import snapshot
@@ -509,6 +509,41 @@ def test_audio_for_a_recogniser_that_takes_none_is_kept_to_its_bound() -> None:
     given: list[int] = []
     run_virtual(run())
     assert max(given) == given[-1] == audio.bytes_of(new_settings().stt_kept_s * 1000)
+
+
+def test_before_the_socket_closes_on_a_goodbye_it_is_made_sure_that_the_call_ends(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("No, thanks")
+        await rig.hears("Goodbye.")
+        await rig.until(rig.closed.is_set)
+        assert rig.goodbyes == [HangUp()]
+
+    play(story, redis_url, BYE)
+
+
+def test_a_goodbye_of_which_nobody_can_make_sure_is_not_waited_for(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        rig.sure.clear()
+        await rig.hears("How can I help?")
+        await rig.mouth.say("No, thanks")
+        await rig.hears("Goodbye.")
+        spoken_s = now()
+        await rig.until(rig.closed.is_set)
+        assert now() - spoken_s < rig.settings.twilio_rest_s + 1.0
+
+    play(story, redis_url, BYE)
+
+
+def test_who_is_to_be_put_through_to_the_fallback_is_not_hung_up_on(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        assert rig.stream is not None
+        rig.stream.tell(Drained())
+        await rig.until(rig.closed.is_set)
+        assert rig.goodbyes == []
+
+    play(story, redis_url)
 
 
 def test_a_socket_that_does_not_close_is_told_of_in_time(redis_url: str) -> None:

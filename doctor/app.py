@@ -26,6 +26,7 @@ from engine.settings import Settings
 REACHED, READY = "reached", "ready"
 ANSWERED, FORGED, STREAM = "webhook", "forged webhook", "media stream"
 _SLOW = "See make logs: Twilio waits 15 s for a webhook, and its caller hears nothing meanwhile."
+_CERTIFICATE = "Twilio refuses it too (errors 11235 to 11237): take a certificate of a public authority, or a tunnel that has one."
 _REFUSED_TOKEN = 1008
 CLOSE_S = 1.0  # for the goodbye of a stream that told what it could
 _NOBODY = "Nobody rings"  # what a forged signature signs
@@ -90,7 +91,8 @@ async def _reached(http: httpx2.AsyncClient, app: App) -> Finding:
     try:
         answer = await http.get(f"{app.url}/healthz")
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-        return wrong(REACHED, f"{app.url}: {_why(error)}", _remedy(app))
+        todo = _CERTIFICATE if _refused_certificate(error) else _remedy(app)
+        return wrong(REACHED, f"{app.url}: {_why(error)}", todo)
     if answer.status_code == 200 and answer.text == "ok":
         return ok(REACHED, app.url)
     if answer.status_code in (502, 503, 504):
@@ -286,12 +288,16 @@ async def _refuses(http: httpx2.AsyncClient, app: App) -> Finding:
     )
 
 
+def _refused_certificate(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
+
+
 def _why(error: BaseException) -> str:
     """A failed connection in a few words."""
-    cause: BaseException = error
-    while cause.__cause__ is not None or cause.__context__ is not None:
-        cause = cause.__cause__ or cause.__context__ or cause
-        if isinstance(cause, ssl.SSLError):
-            return f"its certificate is not trusted ({cause.reason})"
+    if (refused := _refused_certificate(error)) is not None:
+        return f"its certificate is not trusted ({refused.verify_message})"
     text = " ".join(str(error).split()) or type(error).__name__
     return f"can't be reached ({text})"

@@ -26,7 +26,9 @@ from engine.settings import Settings
 REACHED, READY = "reached", "ready"
 ANSWERED, FORGED, STREAM = "webhook", "forged webhook", "media stream"
 _SLOW = "See make logs: Twilio waits 15 s for a webhook, and its caller hears nothing meanwhile."
-_CERTIFICATE = "Twilio refuses it too (errors 11235 to 11237): take a certificate of a public authority, or a tunnel with one."
+_CERTIFICATE = (
+    "Twilio refuses it too (11235 to 11237): take one of a public authority, or a tunnel that has one."
+)
 _REFUSED_TOKEN = 1008
 CLOSE_S = 1.0  # for the goodbye of a stream that told what it could
 _NOBODY = "Nobody rings"  # what a forged signature signs

@@ -122,12 +122,13 @@ class Ingress:
 
     async def calls(self, _: Request) -> Response:
         """The live calls of all replicas, where each runs, and this replica's hosts."""
+        here = {"pid": os.getpid(), "hosts": self._warm_hosts()}
         try:
             calls = [msgspec.to_builtins(where) for where in await self._store.whereabouts()]
-            return JSONResponse({"calls": calls, "pid": os.getpid(), "hosts": self._warm_hosts()})
+            return JSONResponse({"calls": calls} | here)
         except SessionAway as error:
             log.warning("live calls not told: %s", error)
-            return JSONResponse({"error": "redis is away"}, 503)
+            return JSONResponse({"error": "redis is away"} | here, 503)
 
     async def gauges(self, _: Request) -> Response:
         """What this replica's processes hold: its own, and its hosts'."""

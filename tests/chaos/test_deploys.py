@@ -82,7 +82,8 @@ class Served:
     async def ingress_pid(self) -> int:
         """A process that takes new calls. A connection that is kept stays with an older HAProxy, and an older app."""
         async with httpx2.AsyncClient(timeout=LIMIT_S, trust_env=False) as http:
-            return int((await http.get(f"{self.bench.app.url}/calls")).raise_for_status().json()["pid"])
+            # On a busy machine one that has just started may find Redis slow, and says 503 with its pid.
+            return int((await http.get(f"{self.bench.app.url}/calls")).json()["pid"])
 
     async def ingress_pids(self) -> set[int]:
         """Both processes that take new calls."""

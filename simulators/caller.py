@@ -13,7 +13,7 @@ from typing import Protocol
 
 from engine.audio import FRAME_BYTES, ms_of
 from simulators.marks import MarkReader, mark_audio
-from simulators.twilio.journal import CallEvent
+from simulators.twilio.journal import CallEvent, CallOver
 from simulators.twilio.line import WAIT_S, Line
 
 
@@ -108,12 +108,15 @@ class Listener:
         return " ".join(sentence.text for sentence in self.sentences)
 
     def find(self, fragment: str) -> bool:
-        """Whether `fragment` was played after the last one that was found; case and spacing don't count."""
+        """Whether `fragment` was played after the last one that was found.
+
+        Case and spaces don't count: a sentence that another voice went on with in mid-word is two sentences here.
+        """
         missed = (fragment, self.frames_of.total())
         if missed == self._missed:  # asked at each frame of the line: nothing was said since
             return False
-        wanted = " ".join(fragment.lower().split())
-        at = " ".join(self.text().lower().split()).find(wanted, self._searched)
+        wanted = "".join(fragment.lower().split())
+        at = "".join(self.text().lower().split()).find(wanted, self._searched)
         if at < 0:
             self._missed = missed
             return False
@@ -155,8 +158,8 @@ class Caller:
             await self.line.journal.until(
                 lambda: self.heard.find(fragment), timeout_s, f"hearing {fragment!r}"
             )
-        except TimeoutError as error:
-            raise TimeoutError(f"{error}; heard so far: {self.heard.text()!r}") from None
+        except (TimeoutError, CallOver) as error:
+            raise type(error)(f"{error}; heard so far: {self.heard.text()!r}") from None
 
     def heard_text(self) -> str:
         """Exactly the characters that were played, a space between sentences."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from engine.audio import FRAME_BYTES, silence
 from local.speech.ports import Completed, Heard, Interim, Started
+from simulators.caller import Listener
 from simulators.marks import MarkReader, MarksDelays, MarksRecogniser, MarksVoice, mark_audio, text_of
 from tests.processes import ended, listening
 
@@ -191,3 +192,13 @@ async def test_marks_are_served_by_a_process_that_ends_with_its_parents_pipe() -
         assert process.stdin is not None
         process.stdin.close()
         assert await ended(process) == 0
+
+
+def test_a_caller_understands_a_sentence_that_another_voice_went_on_with_in_the_midst_of_a_word() -> None:
+    heard = Listener(MarkReader(), source=9)
+    for audio in (mark_audio("Than", 1, 0), mark_audio("ks for calling.", 2, 0)):
+        for at in range(0, len(audio), FRAME_BYTES):
+            heard.hear(audio[at : at + FRAME_BYTES], 0.0)
+    assert heard.find("thanks  for")
+    assert not heard.find("thanks")  # it was found before
+    assert heard.find("calling")

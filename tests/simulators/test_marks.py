@@ -195,7 +195,7 @@ async def test_marks_are_served_by_a_process_that_ends_with_its_parents_pipe() -
 
 
 def test_a_caller_understands_a_sentence_that_another_voice_went_on_with_in_the_midst_of_a_word() -> None:
-    heard = Listener(MarkReader(), source=9)
+    heard = Listener(MarkReader(), own_source=9)
     for audio in (mark_audio("Than", 1, 0), mark_audio("ks for calling.", 2, 0)):
         for at in range(0, len(audio), FRAME_BYTES):
             heard.hear(audio[at : at + FRAME_BYTES], 0.0)

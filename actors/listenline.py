@@ -63,7 +63,8 @@ class ListenLine:
         self.route = route
         self.task: asyncio.Task[None] | None = None
         self.socket: Socket | None = None
-        self.useful = False  # something came of it
+        self.opened_s = 0.0
+        self.useful = False  # it told of audio of which nothing had been told
         self._kept = kept
         self._actor = actor
         self._patience_s = patience_s
@@ -78,11 +79,9 @@ class ListenLine:
         if self._more is not None and not self._more.done():  # done: the sender is being cancelled
             self._more.set_result(None)
 
-    def answered(self) -> bool:
-        """Something came; whether it is the first thing."""
+    def answered(self) -> None:
+        """Something came."""
         self._unanswered_s, self._unanswered_loud = None, 0
-        first, self.useful = not self.useful, True
-        return first
 
     async def run(self) -> None:
         """From opening the socket to its end."""

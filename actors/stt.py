@@ -22,7 +22,7 @@ from engine.messages import Adopt, CallerAudio, Down, SttBack, SttHeld, SttLost,
 from engine.quiet import Quiet
 from engine.routes import Route, Routes
 from engine.settings import Settings
-from engine.supervision import next_socket_s
+from engine.supervision import Sockets
 from engine.telemetry import count
 from engine.utterances import Told, Utterances
 from engine.vendors.deepgram import GapHeard, Heard, VendorLost, VoiceBegan
@@ -53,12 +53,15 @@ class SttActor(Actor):
         self._line: ListenLine | None = None  # the one that is used, or is to be
         self._candidate: ListenLine | None = None  # to a better route, not open yet
         self._patience_s = settings.stt_silence_s
-        self._attempt = 0
+        self._sockets = Sockets()
+        self._furthest = 0  # position up to which words have been told
         self._lost_s: float | None = None
         self._lost_why: SttLost | None = None
         self._carried = False  # the open utterance began on a socket that is gone
         self._interim_until = 0  # position up to which the last interim goes
+        self._interim_word = 0  # position at which its last word ends
         self._over_until = 0  # words up to this position were taken as they stood
+        self._over_word = 0  # position at which the last of those ends
         self._asked_s: float | None = None
 
     async def started(self) -> None:
@@ -117,8 +120,9 @@ class SttActor(Actor):
     # --- words
 
     def _event(self, line: ListenLine, event: Any) -> None:
-        if line.answered():
-            self._attempt = 0
+        line.answered()
+        if self._gets_on(event) and not line.useful:
+            line.useful = True
             line.route.worked()
         match event:
             case Heard():
@@ -133,18 +137,26 @@ class SttActor(Actor):
             case WentOn():
                 self._tell(self._utterances.goes_on())
 
+    def _gets_on(self, event: Any) -> bool:
+        """Whether it tells of audio of which nothing was told before, be it that there are no words in it."""
+        if not isinstance(event, Heard | EndLikely):
+            return False
+        position = self._kept.position(event.until_s)
+        further, self._furthest = position > self._furthest, max(position, self._furthest)
+        return further
+
     def _heard(self, heard: Heard) -> None:
         if heard.from_finalize:
             self._asked_s = None
         until, last_word, old = self._placed(heard)
         if heard.text and not old:
             self._patience_s = self._settings.stt_silence_s
-            self._interim_until = until
+            self._interim_until, self._interim_word = until, last_word
             self._asked_s = None  # the caller goes on
         told = self._utterances.heard(
             now(),
             wall(),
-            "" if old else heard.text,
+            "" if old else self._not_taken(heard),
             final=heard.final,
             last=heard.speech_final or heard.from_finalize,
             spoke_until=self._wall_of(last_word),
@@ -158,7 +170,7 @@ class SttActor(Actor):
     def _end_likely(self, likely: EndLikely) -> None:
         until, last_word, old = self._placed(likely)
         if not old:
-            self._interim_until = until
+            self._interim_until, self._interim_word = until, last_word
             spoke_until = self._wall_of(last_word)
             self._tell(self._utterances.likely_over(now(), wall(), likely.text, spoke_until=spoke_until))
 
@@ -166,6 +178,17 @@ class SttActor(Actor):
         """Where its audio and its last word end in the stream, and whether those words were taken already."""
         until, last_word = self._kept.position(heard.until_s), self._kept.position(heard.end_s)
         return until, last_word, bool(self._over_until) and last_word <= self._over_until + SAME_WORDS
+
+    def _not_taken(self, heard: Heard) -> str:
+        """Its words without those that were taken already, which are those that lie mostly before where they end."""
+        if not self._over_until or not heard.words:
+            return heard.text
+        new = (
+            word.text
+            for word in heard.words
+            if self._kept.position((word.start_s + word.end_s) / 2) > self._over_word
+        )
+        return " ".join(new)
 
     def _wall_of(self, position: int) -> float:
         """The wall time at which that byte of the caller's audio came."""
@@ -175,7 +198,7 @@ class SttActor(Actor):
     def _take_as_it_stands(self) -> None:
         """The open utterance is over, its interim counts as said: nothing that covers it is to be heard again."""
         if self._utterances.unsettled:
-            self._over_until = self._interim_until
+            self._over_until, self._over_word = self._interim_until, self._interim_word
             self._kept.forget(self._interim_until)
         self._carried = False
         self._asked_s = None
@@ -240,7 +263,7 @@ class SttActor(Actor):
             count("stt_came_back")
         if self._line is None or opened.number != self._line.number:
             return
-        self._line.socket = opened.socket
+        self._line.socket, self._line.opened_s = opened.socket, now()
         self._kept.begin()
         opened.go.set()
         if self._lost_s is not None:
@@ -263,7 +286,8 @@ class SttActor(Actor):
         stalled = isinstance(lost, Stalled)
         if stalled:
             self._patience_s = min(self._patience_s * 2, PATIENCE_MOST_S)
-        if stalled or not line.useful:
+        lived_s = now() - line.opened_s if line.socket is not None else 0.0
+        if self._sockets.lost(lived_s, useful=line.useful) or stalled:
             line.route.failed(str(lost), for_good=lost.for_good, at_once=lost.refused)
         self._line = None
         self._carried = self._utterances.pending
@@ -272,8 +296,7 @@ class SttActor(Actor):
         if self._routes.hopeless:
             return
         best = self._routes.best()
-        pause_s = next_socket_s(self._attempt, elsewhere=best is not line.route and best.well)
-        self._attempt += 1
+        pause_s = self._sockets.pause_s(elsewhere=best is not line.route and best.well)
         self.after(pause_s, Tick("reconnect"))
 
     def _tell_lost(self, lost: SttLost) -> None:

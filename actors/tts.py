@@ -25,7 +25,7 @@ from engine.messages import Adopt, Down, Hush, Speak, SpeechAudio, SpeechWhole, 
 from engine.routes import Route, Routes
 from engine.sentence_audio import USUAL_PACE, SentenceAudio
 from engine.settings import Settings
-from engine.supervision import next_socket_s
+from engine.supervision import Sockets
 from engine.telemetry import count
 from engine.vendors.deepgram import (
     AudioCame,
@@ -70,7 +70,8 @@ class _Line:
     commands: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)
     task: asyncio.Task[None] | None = None
     open: bool = False
-    useful: bool = False
+    opened_s: float = 0.0
+    useful: bool = False  # it brought what nobody had
     flushed_s: deque[float] = field(default_factory=deque)
 
     def may_flush(self) -> bool:
@@ -103,7 +104,7 @@ class TtsActor(Actor):
         self._dry_s = 0.0  # when all that was passed on will have been played, if nothing holds it up
         self._late: asyncio.TimerHandle | None = None
         self._suspected_s: float | None = None  # when it is certain that the vendor is late
-        self._attempt = 0
+        self._sockets = Sockets()
         self._refused = ""  # why, if all ways refuse for good
         self._told_refused = False
         self._paces: dict[str, float] = {}  # bytes a character, by voice
@@ -188,30 +189,28 @@ class TtsActor(Actor):
     def _event(self, line: _Line, event: AudioCame | FlushDone | ClearDone | Warned) -> None:
         self._answered_s = now()
         self._suspected_s = None
-        if not line.useful and not isinstance(event, Warned):
-            line.useful = True
-            self._attempt = 0
-            line.route.worked()
         match event:
             case AudioCame(payload) if not self._clears and self._asked:
-                self._audio(self._asked[0], payload)
+                self._audio(line, self._asked[0], payload)
             case AudioCame():
                 count("tts_audio_dropped")  # on its way when it was hushed
             case FlushDone():
+                line.useful = True
+                line.route.worked()  # not for a beginning: a voice that stalls in each sentence is none
                 self._flush_done()
             case ClearDone():
+                line.useful = True
                 self._clears = max(0, self._clears - 1)
             case Warned(text):
                 count("tts_warnings")
-                if not line.useful:
-                    line.route.failed(f"it only warns: {text}")
                 self._lose(line, f"Deepgram warns: {text}")
 
-    def _audio(self, sentence: SentenceAudio, payload: bytes) -> None:
+    def _audio(self, line: _Line, sentence: SentenceAudio, payload: bytes) -> None:
         self._stale_flushes = 0
         payload = sentence.hear(payload)
         if not payload:
             return
+        line.useful = True
         self._patience = 1.0
         sentence.audio_at = sentence.audio_at or wall()
         self._dry_s = max(self._dry_s, now()) + len(payload) / audio.SAMPLE_RATE
@@ -255,9 +254,8 @@ class TtsActor(Actor):
                 self._late = self.after(late_s - now(), Tick("late"))
             return
         count("tts_stalls")
-        line.route.failed("it is late with audio")
         self._patience = min(self._patience * 2, PATIENCE_MOST)
-        self._lose(line, "no audio in time")
+        self._lose(line, "no audio in time", late=True)
 
     def _late_s(self) -> float | None:
         """When what is awaited is late; None: nothing is."""
@@ -308,7 +306,7 @@ class TtsActor(Actor):
     def _opened(self, number: int) -> None:
         for line in (self._line, self._candidate):
             if line is not None and line.number == number:
-                line.open = True
+                line.open, line.opened_s = True, now()
 
     def _ended(self, ended: _Ended) -> None:
         line, candidate, lost = self._line, self._candidate, ended.lost
@@ -316,13 +314,14 @@ class TtsActor(Actor):
             candidate.route.failed(str(lost), for_good=lost.for_good, at_once=lost.refused)
             self._candidate = None
         elif line is not None and ended.number == line.number:
-            if not line.useful:
-                line.route.failed(str(lost), for_good=lost.for_good, at_once=lost.refused)
-            self._lose(line, str(lost))
+            self._lose(line, str(lost), lost)
 
-    def _lose(self, line: _Line, why: str) -> None:
+    def _lose(self, line: _Line, why: str, lost: VendorLost | None = None, *, late: bool = False) -> None:
         """What was asked of that socket is asked again, of the next one."""
         count("tts_lost")
+        if self._sockets.lost(now() - line.opened_s if line.open else 0.0, useful=line.useful) or late:
+            refused, for_good = (lost.refused, lost.for_good) if lost is not None else (False, False)
+            line.route.failed(why, for_good=for_good, at_once=refused)
         self._drop(line)
         self._line = None
         self._queue.extendleft(reversed(self._asked))
@@ -332,8 +331,7 @@ class TtsActor(Actor):
             self._refused = why
             return
         best = self._routes.best()
-        pause_s = next_socket_s(self._attempt, elsewhere=best is not line.route and best.well)
-        self._attempt += 1
+        pause_s = self._sockets.pause_s(elsewhere=best is not line.route and best.well)
         self.after(pause_s, Tick("connect"))
 
     def _face_refusal(self) -> None:

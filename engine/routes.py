@@ -5,7 +5,7 @@ A route has a circuit breaker. It is `closed` while the vendor is well; `failure
 that no repetition can mend (a wrong key); while it is open, calls take the next route. After a rest one call may try it
 (`trying`): if it works the breaker closes and calls come back between turns, if it fails the rest doubles.
 
-A working vendor's socket may end at any time, which is no failure: it counts only if nothing useful had come of it.
+A working vendor's socket may end at any time, which is no failure: `engine.supervision.Sockets` says when it is one.
 """
 
 import logging

@@ -66,12 +66,32 @@ AT_ONCE_S = (
 )
 
 
-def next_socket_s(attempt: int, *, elsewhere: bool) -> float:
-    """The pause before a vendor's socket is opened again, for attempt `attempt`, from 0, since one was of use;
-    `elsewhere`: at a vendor that is well."""
-    if attempt == 0 or elsewhere:
-        return random.uniform(0, AT_ONCE_S)
-    return SOCKETS.pause_s(attempt - 1)
+SOCKET_STEADY_S = 2.0  # one that has been of use for so long has not failed in a row
+SHORT_LIVED = 3  # so many in a row that were of use and soon ended are chance; one more, and it is the vendor
+
+
+class Sockets:
+    """Counts the sockets that one actor loses to vendors. Times are given, nothing is waited for.
+
+    One that ends is no failure: a vendor may close any number at once. It is one if nothing came of it, or if it is
+    one of many that did not live long.
+    """
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+
+    def lost(self, lived_s: float, *, useful: bool) -> bool:
+        """One is lost that was open for `lived_s` (0: it never was); whether that counts against its vendor."""
+        if useful and lived_s >= SOCKET_STEADY_S:
+            self._in_a_row = 0
+        self._in_a_row += 1
+        return not useful or self._in_a_row > SHORT_LIVED
+
+    def pause_s(self, *, elsewhere: bool) -> float:
+        """The pause before the next one is opened; `elsewhere`: at a vendor that is well."""
+        if self._in_a_row <= 1 or elsewhere:
+            return random.uniform(0, AT_ONCE_S)
+        return SOCKETS.pause_s(self._in_a_row - 2)
 
 
 @dataclass(frozen=True)

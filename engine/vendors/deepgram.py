@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import msgspec
@@ -46,8 +46,19 @@ class VendorLost(Exception):
         self.for_good = status in FOR_GOOD
 
 
+class Word(NamedTuple):
+    """A word of a result, in seconds of audio sent."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
 class Heard(msgspec.Struct, frozen=True):
-    """A `Results`, in seconds of audio sent: `end_s` is where its last word (or its span) ends, `until_s` its span."""
+    """A `Results`, in seconds of audio sent: `end_s` is where its last word (or its span) ends, `until_s` its span.
+
+    `words` are those of `text`, or none where they have no times.
+    """
 
     text: str
     final: bool
@@ -55,6 +66,7 @@ class Heard(msgspec.Struct, frozen=True):
     from_finalize: bool
     end_s: float
     until_s: float = 0.0
+    words: tuple[Word, ...] = ()
 
 
 class VoiceBegan(msgspec.Struct, frozen=True):
@@ -213,7 +225,7 @@ def _heard(message: Any) -> Heard | None:
         if not alternatives:
             return None
         best = alternatives[0]
-        until_s = float(message.start or 0.0) + float(message.duration or 0.0)
+        until_s = seconds(message.start) + seconds(message.duration)
         last_word = best.words[-1].end if best.words else None
         if not isinstance(best.transcript or "", str):
             raise TypeError("transcript")
@@ -222,12 +234,43 @@ def _heard(message: Any) -> Heard | None:
             final=bool(message.is_final),
             speech_final=bool(getattr(message, "speech_final", None)),
             from_finalize=bool(getattr(message, "from_finalize", None)),
-            end_s=float(last_word if last_word is not None else until_s),
+            end_s=until_s if last_word is None else seconds(last_word),
             until_s=until_s,
+            words=timed(best.words),
         )
-    except (AttributeError, TypeError, ValueError, IndexError, KeyError):
+    except GARBAGE:
         count("stt_garbage")
         return None
+
+
+GARBAGE = (AttributeError, TypeError, ValueError, IndexError, KeyError, OverflowError)
+"""What reading a message may raise that is not as it should be: the SDK checks nothing."""
+
+_LONGEST_S = 1e6  # no stream is as long
+
+
+def seconds(value: Any) -> float:
+    """A time in a message; none is 0. Raises one of `GARBAGE` for what can't be a time."""
+    time_s = float(value or 0.0)
+    if not 0.0 <= time_s <= _LONGEST_S:  # nor NaN
+        raise ValueError(f"no time: {value!r}")
+    return time_s
+
+
+def timed(words: Any) -> tuple[Word, ...]:
+    """The words of a result, as they are to be read; none if one of them has no times."""
+    try:
+        return tuple(
+            Word(
+                well_formed(getattr(word, "punctuated_word", None) or word.word),
+                seconds(word.start),
+                seconds(word.end),
+            )
+            for word in words or ()
+            if word.end is not None
+        )
+    except GARBAGE:
+        return ()
 
 
 class SpeakSocket(VendorSocket):

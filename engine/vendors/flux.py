@@ -24,7 +24,17 @@ from engine.clock import now
 from engine.settings import Settings
 from engine.telemetry import count
 from engine.text import well_formed
-from engine.vendors.deepgram import Heard, VendorLost, VendorSocket, VoiceBegan, took_nothing
+from engine.vendors.deepgram import (
+    GARBAGE,
+    Heard,
+    VendorLost,
+    VendorSocket,
+    VoiceBegan,
+    Word,
+    seconds,
+    timed,
+    took_nothing,
+)
 
 log = logging.getLogger("engine.vendors.flux")
 
@@ -182,21 +192,30 @@ class FluxSocket(VendorSocket):
             return
         text, words_until_s, window_until_s = parsed
         end_s, until_s = self._inserted.given_s(words_until_s), self._inserted.given_s(window_until_s)
-        if message.event == "EndOfTurn":
+        what = getattr(message, "event", None)
+        if what == "EndOfTurn":
+            words = self._words(message)
             self._text = ""
             self._inserted.forget(window_until_s)
             manual = getattr(message, "trigger", None) == "manual"
-            yield Heard(text, True, True, manual, end_s, until_s)
+            yield Heard(text, True, True, manual, end_s, until_s, words)
             return
         new, self._text = text != self._text, text
-        if message.event == "EagerEndOfTurn" and text:
+        if what == "EagerEndOfTurn" and text:
             yield EndLikely(text, end_s, until_s)
             return
-        if message.event == "StartOfTurn":
+        if what == "StartOfTurn":
             yield VoiceBegan()
-        elif message.event == "TurnResumed":
+        elif what == "TurnResumed":
             yield WentOn()
-        yield Heard(text if new else "", False, False, False, end_s, until_s)
+        if new:
+            yield Heard(text, False, False, False, end_s, until_s, self._words(message))
+        else:
+            yield Heard("", False, False, False, end_s, until_s)
+
+    def _words(self, message: Any) -> tuple[Word, ...]:
+        given = self._inserted.given_s
+        return tuple(Word(word.text, given(word.start_s), given(word.end_s)) for word in timed(message.words))
 
 
 class _Inserted:
@@ -235,12 +254,13 @@ class _Inserted:
 def _parsed(message: Any) -> tuple[str, float, float] | None:
     """Text, where its last word ends, and where the audio ends; None for what is not as it should be."""
     try:
-        text, until_s = message.transcript or "", float(message.audio_window_end or 0.0)
+        text, until_s = message.transcript or "", seconds(message.audio_window_end)
         last_word_s = getattr(message.words[-1], "end", None) if message.words else None
         if not isinstance(text, str):
             raise TypeError("transcript")
-        return well_formed(text.strip()), float(last_word_s if last_word_s is not None else until_s), until_s
-    except (AttributeError, TypeError, ValueError, IndexError, KeyError):
+        end_s = until_s if last_word_s is None else seconds(last_word_s)
+        return well_formed(text.strip()), end_s, until_s
+    except GARBAGE:
         return None
 
 

@@ -403,6 +403,104 @@ async def test_sockets_that_drop_while_the_caller_speaks_do_not_make_a_working_v
         assert caller.routes.all[0].well
 
 
+NO_TIMES = (
+    '"start":NaN,"duration":1.0',
+    '"start":1e999,"duration":1.0',
+    '"start":0,"duration":-1.0',
+    '"start":0,"duration":1' + "0" * 400,
+    '"start":0,"duration":1.0,"words":[{"word":"no","start":0,"end":"NaN"}]',
+)
+
+
+@pytest.mark.parametrize("final", ["true", "false"])
+@pytest.mark.parametrize("times", NO_TIMES)
+async def test_a_result_with_times_that_are_none_is_skipped(times: str, final: str) -> None:
+    span, _, words = times.partition(',"words":')
+    best = f'{{"transcript":"no","words":{words or "[]"}}}'
+    result = f'{{"type":"Results",{span},"is_final":{final},"channel":{{"alternatives":[{best}]}}}}'
+    async with line() as caller:
+        await caller.adopted()
+        await caller.connected()
+        for socket in caller.watch.sockets:
+            await socket.websocket.send_text(result)
+        caller.hears(mark_audio(SENTENCE, 7, 0) + audio.silence(400))
+        assert (await caller.call.next(TurnEnded)).text == SENTENCE
+        assert "no" not in [interim.text for interim in caller.call.of(Interim)]
+        assert caller.watch.opened == 1
+
+
+@pytest.mark.parametrize("by", ["the clock", "UtteranceEnd"])
+async def test_words_that_were_taken_are_not_heard_again_in_a_longer_result(
+    monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    monkeypatch.setattr(stt, "WATCH_S", 0.02)
+    script = Script()
+    limits = {"stt_stale_s": 0.08, "stt_finalize_s": 0.08} if by == "the clock" else {}
+    async with line(scripted(script), **limits) as caller:
+        await caller.adopted()
+        await caller.connected()
+        caller.hears(SPEECH * 40)
+        await script.until(lambda heard: len(heard) == 40 * 160)
+        script.says(ports.Interim("Tomorrow at", 0.0, 0.6))
+        await caller.call.next(Interim)
+        if by == "UtteranceEnd":
+            [socket] = caller.watch.sockets
+            await socket.websocket.send_text('{"type":"UtteranceEnd","channel":[0,1],"last_word_end":0.6}')
+        assert (await caller.call.next(TurnEnded)).text == "Tomorrow at"
+        caller.hears(SPEECH * 40)
+        await script.until(lambda heard: len(heard) == 80 * 160)
+        script.says(ports.Interim("Tomorrow at nine", 0.0, 0.9))
+        script.says(ports.Completed("Tomorrow at nine or ten.", 0.0, 1.2))
+        assert (await caller.call.next(TurnEnded, 2)).text == "nine or ten."
+        assert [i.text for i in caller.call.of(Interim) if i.utterance == 2] == ["nine"]
+
+
+class Flapping:
+    """A recogniser whose sockets each tell something, and then fail."""
+
+    def __init__(self, *told: ports.Heard) -> None:
+        self._told = list(told)
+
+    async def open(self, tell: ports.Tell) -> None:
+        self._tell = tell
+
+    def feed(self, mulaw: bytes) -> None:
+        if not self._told:
+            raise RuntimeError("failed")
+        self._tell(self._told.pop(0))
+
+    async def flush(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "told", [ports.Started(0.0), ports.Interim("I need", 0.0, 0.5)], ids=["voice", "words"]
+)
+async def test_a_vendor_each_of_whose_sockets_tells_something_and_fails_is_left(told: ports.Heard) -> None:
+    flapping = speech_app(lambda _: Flapping(told), lambda _: _NoVoice())
+    async with serving(marks_app(FAST)) as second, line(flapping, stt_fallback=second.http_url) as caller:
+        await caller.adopted()
+        sound = audio.silence(200) + mark_audio(SENTENCE, 7, 0) + audio.silence(400)
+        for at in range(0, len(sound), audio.FRAME_BYTES):
+            caller.hears(sound[at : at + audio.FRAME_BYTES])
+            await asyncio.sleep(0.005)
+        assert (await caller.call.next(TurnEnded)).text == SENTENCE
+        assert caller.watch.opened <= 10
+
+
+async def test_a_vendor_that_fails_again_and_again_is_not_asked_all_the_time() -> None:
+    flapping = speech_app(lambda _: Flapping(ports.Interim("I need", 0.0, 0.5)), lambda _: _NoVoice())
+    async with line(flapping) as caller:
+        await caller.adopted()
+        for _ in range(100):
+            caller.hears(SPEECH)
+            await asyncio.sleep(0.02)
+        assert caller.watch.opened <= 12  # in two seconds; with no pauses it was thirty a second
+
+
 async def test_after_a_drop_the_end_of_words_is_told_in_the_callers_time() -> None:
     async with line() as caller:
         await caller.adopted()

@@ -443,6 +443,51 @@ async def test_a_voice_that_was_refused_for_good_speaks_again_when_another_call_
         assert agent.said(1, 0) == "One."
 
 
+class Poisoned:
+    """A voice that says a beginning of each sentence, the same each time or `more` and more of it, and then fails or
+    stalls."""
+
+    def __init__(self, stalls: bool, more: int = 0) -> None:
+        self._stalls = stalls
+        self._most, self._more = 2, more
+        self._marks = MarksVoice(1, FAST)
+
+    async def say(self, text: str) -> AsyncGenerator[bytes, None]:
+        pieces, most = 0, self._most
+        self._most += self._more
+        async for chunk in self._marks.say(text):
+            if pieces == most:
+                if self._stalls:
+                    await asyncio.sleep(3600)
+                raise RuntimeError("poison")
+            yield chunk
+            pieces += 1
+
+
+@pytest.mark.parametrize("stalls", [False, True])
+async def test_a_voice_that_fails_at_the_same_place_each_time_is_left(stalls: bool) -> None:
+    second = marks_app(FAST)
+    async with (
+        serving(second) as other,
+        line(with_voice(Poisoned(stalls)), tts_fallback=other.http_url, tts_first_audio_s=0.3) as agent,
+    ):
+        agent.speak(1, 0, LONG)
+        await agent.whole(1, 0)
+        assert not agent.routes.all[0].well
+        assert agent.watch.opened <= 6
+
+
+async def test_a_voice_that_stalls_in_each_sentence_is_left_though_it_gets_on() -> None:
+    second = marks_app(FAST)
+    async with (
+        serving(second) as other,
+        line(with_voice(Poisoned(True, more=2)), tts_fallback=other.http_url) as agent,
+    ):
+        agent.speak(1, 0, LONG)
+        await agent.whole(1, 0)
+        assert not agent.routes.all[0].well
+
+
 async def test_a_voice_that_only_warns_is_left_for_the_next_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervision, "SOCKETS", BackOff(0.01, 0.01))
     never = marks_app(FAST, Limits(flush_limit=0))

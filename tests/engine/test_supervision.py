@@ -3,7 +3,7 @@
 import pytest
 
 from engine.settings import Settings
-from engine.supervision import AT_ONCE_S, BackOff, CallActors, Losses, Supervision, next_socket_s
+from engine.supervision import AT_ONCE_S, BackOff, CallActors, Losses, Sockets, Supervision
 
 POLICY = CallActors(tries=3, steady_s=10.0, host_steady_s=2.0, hosts=12, search_s=5.0)
 
@@ -51,7 +51,22 @@ def test_the_policy_is_what_the_settings_say() -> None:
 
 
 def test_a_lost_socket_is_replaced_at_once_and_then_ever_later_but_for_another_vendors() -> None:
-    assert next_socket_s(0, elsewhere=False) <= AT_ONCE_S
-    assert 0.08 <= next_socket_s(1, elsewhere=False) <= 0.12
-    assert 1.6 <= next_socket_s(20, elsewhere=False) <= 2.4
-    assert next_socket_s(20, elsewhere=True) <= AT_ONCE_S
+    sockets = Sockets()
+    sockets.lost(60.0, useful=True)
+    assert sockets.pause_s(elsewhere=False) <= AT_ONCE_S
+    sockets.lost(0.0, useful=False)
+    assert 0.08 <= sockets.pause_s(elsewhere=False) <= 0.12
+    for _ in range(20):
+        sockets.lost(0.1, useful=True)
+    assert 1.6 <= sockets.pause_s(elsewhere=False) <= 2.4
+    assert sockets.pause_s(elsewhere=True) <= AT_ONCE_S
+    sockets.lost(2.0, useful=True)
+    assert sockets.pause_s(elsewhere=False) <= AT_ONCE_S
+
+
+def test_a_socket_that_ends_is_no_failure_unless_nothing_came_of_it_or_it_is_one_of_many() -> None:
+    sockets = Sockets()
+    assert [sockets.lost(60.0, useful=True) for _ in range(20)] == [False] * 20
+    assert sockets.lost(60.0, useful=False)
+    assert not sockets.lost(2.0, useful=True)
+    assert [sockets.lost(1.9, useful=True) for _ in range(4)] == [False, False, True, True]

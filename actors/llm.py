@@ -19,7 +19,7 @@ import msgspec
 from engine import phrases
 from engine.actor import Actor, Ref
 from engine.attempts import Attempts, Patience
-from engine.clock import now, wall
+from engine.clock import EARLY_S, now, wall
 from engine.history import going_on
 from engine.messages import (
     AttemptFailed,
@@ -43,7 +43,6 @@ from engine.sentences import SentenceCutter
 from engine.text import well_formed
 
 CHARACTERS_A_TOKEN = 4  # of English (OpenAI): for the usage of a stream that was cut
-EARLY_S = 0.005  # a timer may ring this much before its time: loops count in milliseconds, or round
 WHOLE_ENDS = (".", "!", "?", "\u2026")
 
 

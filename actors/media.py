@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from engine.actor import Actor, Ref
-from engine.clock import now, wall
+from engine.clock import EARLY_S, now, wall
 from engine.messages import (
     Adopt,
     CallerGone,
@@ -65,6 +65,7 @@ class MediaActor(Actor):
         self._due: asyncio.TimerHandle | None = None
         self._echo: asyncio.TimerHandle | None = None
         self._starving: asyncio.TimerHandle | None = None
+        self._dry_s: float | None = None  # when the caller has nothing more to hear, though more is awaited
         self._goodbye: HangUp | Transfer | None = None
         self._goodbye_until_s = 0.0
 
@@ -86,7 +87,7 @@ class MediaActor(Actor):
                 self._echo = None
             case Tick("starving"):
                 self._starving = None
-                self._stream.tell(Down("voice", f"no speech to play for {self._settings.voice_wait_s:g} s"))
+                self._starve()
             case Speak(epoch, turn, index, text):
                 self._speak(message, epoch, turn, index, text)
             case Hush():
@@ -173,11 +174,22 @@ class MediaActor(Actor):
 
     def _look_after_voice(self, at: float) -> None:
         """A sentence of which nothing comes must not leave the caller in silence."""
-        if not self._playback.starved(at):
+        dry_s = self._playback.dry_at_s(at)
+        if dry_s is None:
             self.cancel(self._starving)
-            self._starving = None
-        elif self._starving is None:
-            self._starving = self.after(self._settings.voice_wait_s, Tick("starving"))
+            self._starving = self._dry_s = None
+            return
+        if self._dry_s is None or dry_s > at:  # with each audio it is later
+            self._dry_s = dry_s
+        if self._starving is None:
+            self._starving = self.after(self._dry_s + self._settings.voice_wait_s - at, Tick("starving"))
+
+    def _starve(self) -> None:
+        """The timer rings too early where audio has come since it was set."""
+        at = now()
+        if self._dry_s is not None and at >= self._dry_s + self._settings.voice_wait_s - EARLY_S:
+            self._dry_s = at
+            self._stream.tell(Down("voice", f"no speech to play for {self._settings.voice_wait_s:g} s"))
 
     def _carry_out(self, steps: list[Step]) -> None:
         for step in steps:

@@ -13,7 +13,7 @@ Tells: Call       SpeechStarted, Interim, Final, TurnEnded, TurnResumed, SttLost
 
 from typing import Any
 
-from actors.listenline import Ended, ListenLine, Opened, Socket, Stalled
+from actors.listenline import LOUD_LEAST, Ended, ListenLine, Opened, Socket, Stalled
 from engine import audio
 from engine.actor import Actor, Ref
 from engine.clock import now, wall
@@ -50,6 +50,7 @@ class SttActor(Actor):
         self._quiet = Quiet(settings.stt_endpointing_ms)
         self._heard_s = 0.0  # when the caller's last audio came
         self._numbers = 0
+        self._next = routes.all[0]  # to be connected to
         self._line: ListenLine | None = None  # the one that is used, or is to be
         self._candidate: ListenLine | None = None  # to a better route, not open yet
         self._patience_s = settings.stt_silence_s
@@ -58,10 +59,8 @@ class SttActor(Actor):
         self._lost_s: float | None = None
         self._lost_why: SttLost | None = None
         self._carried = False  # the open utterance began on a socket that is gone
-        self._interim_until = 0  # position up to which the last interim goes
-        self._interim_word = 0  # position at which its last word ends
-        self._over_until = 0  # words up to this position were taken as they stood
-        self._over_word = 0  # position at which the last of those ends
+        self._interim_word = 0  # position at which the last interim's last word ends
+        self._over_word = 0  # position at which the last word ends that was taken as it stood
         self._asked_s: float | None = None
 
     async def started(self) -> None:
@@ -93,7 +92,7 @@ class SttActor(Actor):
                 self.after(WATCH_S, message)
             case Tick("reconnect"):
                 if self._line is None:
-                    self._line = self._connect(self._routes.best())
+                    self._line = self._connect(self._next if self._next.well else self._routes.best())
             case Opened():
                 self._opened(message)
             case Ended():
@@ -121,6 +120,7 @@ class SttActor(Actor):
 
     def _event(self, line: ListenLine, event: Any) -> None:
         line.answered()
+        self._is_back(line)
         if self._gets_on(event) and not line.useful:
             line.useful = True
             line.route.worked()
@@ -149,14 +149,15 @@ class SttActor(Actor):
         if heard.from_finalize:
             self._asked_s = None
         until, last_word, old = self._placed(heard)
-        if heard.text and not old:
+        text = self._not_taken(heard) if heard.words else "" if old else heard.text
+        if text:
             self._patience_s = self._settings.stt_silence_s
-            self._interim_until, self._interim_word = until, last_word
+            self._interim_word = last_word
             self._asked_s = None  # the caller goes on
         told = self._utterances.heard(
             now(),
             wall(),
-            "" if old else self._not_taken(heard),
+            text,
             final=heard.final,
             last=heard.speech_final or heard.from_finalize,
             spoke_until=self._wall_of(last_word),
@@ -168,27 +169,26 @@ class SttActor(Actor):
         self._tell(told)
 
     def _end_likely(self, likely: EndLikely) -> None:
-        until, last_word, old = self._placed(likely)
+        _, last_word, old = self._placed(likely)
         if not old:
-            self._interim_until, self._interim_word = until, last_word
+            self._interim_word = last_word
             spoke_until = self._wall_of(last_word)
             self._tell(self._utterances.likely_over(now(), wall(), likely.text, spoke_until=spoke_until))
 
     def _placed(self, heard: Heard | EndLikely) -> tuple[int, int, bool]:
         """Where its audio and its last word end in the stream, and whether those words were taken already."""
         until, last_word = self._kept.position(heard.until_s), self._kept.position(heard.end_s)
-        return until, last_word, bool(self._over_until) and last_word <= self._over_until + SAME_WORDS
+        return until, last_word, bool(self._over_word) and last_word <= self._over_word + SAME_WORDS
 
     def _not_taken(self, heard: Heard) -> str:
         """Its words without those that were taken already, which are those that lie mostly before where they end."""
-        if not self._over_until or not heard.words:
+        if not self._over_word:
             return heard.text
-        new = (
-            word.text
-            for word in heard.words
-            if self._kept.position((word.start_s + word.end_s) / 2) > self._over_word
+        middles = (self._kept.position((word.start_s + word.end_s) / 2) for word in heard.words)
+        new = [middle > self._over_word for middle in middles]
+        return (
+            heard.text if all(new) else " ".join(w.text for w, n in zip(heard.words, new, strict=True) if n)
         )
-        return " ".join(new)
 
     def _wall_of(self, position: int) -> float:
         """The wall time at which that byte of the caller's audio came."""
@@ -198,8 +198,8 @@ class SttActor(Actor):
     def _take_as_it_stands(self) -> None:
         """The open utterance is over, its interim counts as said: nothing that covers it is to be heard again."""
         if self._utterances.unsettled:
-            self._over_until, self._over_word = self._interim_until, self._interim_word
-            self._kept.forget(self._interim_until)
+            self._over_word = self._interim_word
+            self._kept.forget(self._interim_word)
         self._carried = False
         self._asked_s = None
         self._tell(self._utterances.over(wall()))
@@ -215,7 +215,7 @@ class SttActor(Actor):
     def _watch_words(self) -> None:
         settings, line = self._settings, self._line
         quiet_s = now() - max(self._utterances.heard_s, self._lost_s or 0.0)
-        if line is None or line.socket is None:
+        if line is None or line.socket is None or self._lost_s is not None:
             if quiet_s >= settings.stt_stale_s + settings.stt_finalize_s:
                 self._take_as_it_stands()  # for a socket that may not come soon, nobody waits any longer
         elif self._carried and not self._utterances.unsettled and self._over_by_ear():
@@ -266,9 +266,14 @@ class SttActor(Actor):
         self._line.socket, self._line.opened_s = opened.socket, now()
         self._kept.begin()
         opened.go.set()
+        if self._kept.loud_waiting < LOUD_LEAST:
+            self._is_back(self._line)
+
+    def _is_back(self, line: ListenLine) -> None:
+        """It has answered what it was given again, or nothing was that is worth an answer: open sockets may be dead."""
         if self._lost_s is not None:
             if self._epoch:
-                self._call.tell(SttBack((now() - self._lost_s) * 1000, self._line.route.name))
+                self._call.tell(SttBack((now() - self._lost_s) * 1000, line.route.name))
             self._lost_s = self._lost_why = None
 
     def _ended(self, ended: Ended) -> None:
@@ -287,7 +292,8 @@ class SttActor(Actor):
         if stalled:
             self._patience_s = min(self._patience_s * 2, PATIENCE_MOST_S)
         lived_s = now() - line.opened_s if line.socket is not None else 0.0
-        if self._sockets.lost(lived_s, useful=line.useful) or stalled:
+        failed = self._sockets.lost(lived_s, useful=line.useful) or stalled
+        if failed:
             line.route.failed(str(lost), for_good=lost.for_good, at_once=lost.refused)
         self._line = None
         self._carried = self._utterances.pending
@@ -296,7 +302,8 @@ class SttActor(Actor):
         if self._routes.hopeless:
             return
         best = self._routes.best()
-        pause_s = self._sockets.pause_s(elsewhere=best is not line.route and best.well)
+        self._next = self._routes.instead_of(line.route) if failed and best is line.route else best
+        pause_s = self._sockets.pause_s(elsewhere=self._next is not line.route and self._next.well)
         self.after(pause_s, Tick("reconnect"))
 
     def _tell_lost(self, lost: SttLost) -> None:

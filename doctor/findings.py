@@ -7,16 +7,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from urllib.parse import unquote, urlsplit
 
-from engine.settings import Settings
+from engine.settings import SECRETS, Settings
 
-_SECRETS = (
-    "twilio_auth_token",
-    "deepgram_api_key",
-    "openai_api_key",
-    "stt_fallback_key",
-    "tts_fallback_key",
-    "llm_fallback_key",
-)
 _URLS = ("database_url", "redis_url")
 _SHORTEST_KEY = 8  # what is shorter is no key of a vendor's, and may be part of any word
 # OpenAI says of a wrong key how it begins and ends.
@@ -92,7 +84,7 @@ class Secrets:
     """
 
     def __init__(self, settings: Settings) -> None:
-        keys = {getattr(settings, name) for name in _SECRETS}
+        keys = {getattr(settings, name) for name in SECRETS}
         passwords = {_password(getattr(settings, name)) for name in _URLS} - {""}
         passwords |= {unquote(password) for password in passwords}
         found = {key for key in keys if len(key) >= _SHORTEST_KEY} | {f":{word}@" for word in passwords}

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+EARLY_S = 0.005  # a timer may ring this much before its time: loops count in milliseconds, or round
 VIRTUAL_START_AT = 1_700_000_000.0  # any fixed wall time: a run must not depend on the day
 
 

@@ -31,7 +31,7 @@ class KeptAudio:
         self._loud = 0  # pieces kept that may be speech
         self._waiting: deque[bytes] = deque()  # the last ones kept: not given to the present socket yet
         self.waiting_bytes = 0
-        self._loud_waiting = 0
+        self.loud_waiting = 0  # of those, bytes that may be speech
         self._given = 0  # bytes that the present socket has
         self._marks: list[tuple[int, int]] = []  # from this byte of the socket on, from this position on
         self.dropped = 0  # pieces lost to the limit
@@ -58,7 +58,7 @@ class KeptAudio:
         self._loud += loud
         self._waiting.append(payload)
         self.waiting_bytes += len(payload)
-        self._loud_waiting += len(payload) * loud
+        self.loud_waiting += len(payload) * loud
         while self._end - self._first > self._limit:
             self._drop_first()
             self.dropped += 1
@@ -70,19 +70,19 @@ class KeptAudio:
             self._drop_first()
         self._waiting = deque(payload for payload, _ in self._kept)
         self.waiting_bytes = self._end - self._first
-        self._loud_waiting = sum(len(payload) for payload, loud in self._kept if loud)
+        self.loud_waiting = sum(len(payload) for payload, loud in self._kept if loud)
         self._given = 0
         self._marks = []
 
     def take(self) -> tuple[bytes, int]:
         """All that the socket has not been given yet, and how many bytes of it may be speech."""
-        payload, loud = b"".join(self._waiting), self._loud_waiting
+        payload, loud = b"".join(self._waiting), self.loud_waiting
         position = self._end - self.waiting_bytes
         if not self._marks or self._position(self._given) != position:
             self._marks.append((self._given, position))
         self._given += len(payload)
         self._waiting.clear()
-        self.waiting_bytes = self._loud_waiting = 0
+        self.waiting_bytes = self.loud_waiting = 0
         return payload, loud
 
     def position(self, socket_s: float) -> int:
@@ -119,7 +119,7 @@ class KeptAudio:
         if not self._given_first():
             waiting = self._waiting.popleft()
             self.waiting_bytes -= len(waiting)
-            self._loud_waiting -= len(waiting) * self._kept[0][1]
+            self.loud_waiting -= len(waiting) * self._kept[0][1]
         payload, loud = self._kept.popleft()
         self._first += len(payload)
         self._loud -= loud

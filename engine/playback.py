@@ -207,10 +207,14 @@ class PlaybackLedger:
         """Whether nothing waits here to be sent."""
         return not self._order
 
-    def starved(self, now_s: float) -> bool:
-        """Whether a sentence is awaited, nothing of it has come, and the caller hears nothing."""
-        waits = bool(self._order) and self._order[0].held_bytes < audio.FRAME_BYTES
-        return waits and not self.paused and self._ahead_ms(now_s) <= 0
+    def dry_at_s(self, now_s: float) -> float | None:
+        """When the caller hears nothing if nothing is added, though a sentence is awaited.
+
+        None: none is, or there is something to send.
+        """
+        if self.paused or not self._order or self._order[0].held_bytes >= audio.FRAME_BYTES:
+            return None
+        return now_s + max(0.0, self._ahead_ms(now_s)) / 1000
 
     def unconfirmed_until_s(self) -> float:
         """When the last audio sent will have been played, by the clock."""

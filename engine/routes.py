@@ -99,6 +99,10 @@ class Routes(Generic[Way]):
         well = next((route for route in self.all if route.well), None)
         return well or min(self.all, key=lambda route: route.rested_at_s)
 
+    def instead_of(self, route: Route[Way]) -> Route[Way]:
+        """Another that is well, for who has just waited for this one in vain; this one, if none is."""
+        return next((other for other in self.all if other is not route and other.well), route)
+
     @property
     def hopeless(self) -> bool:
         """Whether all refuse for good."""

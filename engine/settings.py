@@ -13,6 +13,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+SECRETS = (
+    "twilio_auth_token",
+    "deepgram_api_key",
+    "openai_api_key",
+    "stt_fallback_key",
+    "tts_fallback_key",
+    "llm_fallback_key",
+)
+
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the message says which and what to do."""
@@ -513,6 +522,14 @@ class Settings(BaseSettings):
         "info", description="Least severe log line that is written"
     )
     allow_local: bool = Field(False, description="Let local stand-ins answer although TWILIO_* is set")
+
+    @field_validator(*SECRETS)
+    @classmethod
+    def _pasted(cls, value: str) -> str:
+        value = value.strip()
+        if not (value.isascii() and value.isprintable()) or " " in value:
+            raise ValueError("has a character that is in no key: paste it again")
+        return value
 
     @field_validator("base_url")
     @classmethod

@@ -28,6 +28,8 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+from engine.clock import EARLY_S
+
 
 class Agent(Enum):
     """What the agent is doing, as the caller would describe it."""
@@ -96,7 +98,6 @@ class Manners:
     fill_again_s: float
 
 
-EARLY_S = 0.005  # a timer may ring this much before its time: loops count in milliseconds, or round
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _NOISE_PART = re.compile(r"(?:m+-?)?h?m+|u+h+|u+m+")
 

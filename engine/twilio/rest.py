@@ -6,6 +6,7 @@ Twilio, "Call resource"; error pages 20003, 20404, 20429, 21220.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -17,6 +18,8 @@ from twilio.http.async_http_client import AsyncTwilioHttpClient
 from twilio.rest import Client
 
 from engine.settings import Settings
+
+log = logging.getLogger("engine.twilio.rest")
 
 FIRST_PAUSE_S = 0.25  # before a second try; doubled before a third
 LONGEST_PAUSE_S = 5.0  # whoever is told to wait longer is told so at once
@@ -111,6 +114,10 @@ class TwilioRest:
         try:
             await self._ask(lambda: self._client.calls(call).update_async(**change), again=again)
         except TwilioFailed as failed:
+            if failed.status == 404:
+                log.error(
+                    "Twilio knows no such call: check TWILIO_ACCOUNT_SID, and TWILIO_BASE_URL by its region"
+                )
             if failed.code == _IN_THE_WRONG_STATE or failed.status == 404:
                 return Did.ALREADY_OVER
             raise

@@ -451,6 +451,27 @@ def test_when_the_caller_is_gone_what_they_had_heard_is_told_first() -> None:
     story(it())
 
 
+@pytest.mark.parametrize("pieces", [0, 1, 12])
+def test_a_voice_that_is_lost_in_or_before_a_sentence_is_told_of_when_the_caller_has_waited(
+    pieces: int,
+) -> None:
+    """However much of the sentence came, and however long it took to come."""
+
+    async def it() -> None:
+        bench = Bench()
+        bench.actor.tell(Speak(1, 1, 0, "text"))
+        for _ in range(pieces):
+            bench.hears(1, 0, 1000.0)
+            await asyncio.sleep(1.0)
+        await bench.stream.until(lambda told: bool(told.of(Down)), limit_s=100)
+        [down] = bench.stream.of(Down)
+        assert down.child == "voice"
+        assert now() == pytest.approx(pieces + SETTINGS.voice_wait_s, abs=0.1)
+        await bench.actor.kill()
+
+    story(it())
+
+
 def test_a_far_end_that_takes_nothing_is_the_streams_affair() -> None:
     async def it() -> None:
         bench = Bench()

@@ -363,7 +363,6 @@ async def test_finals_before_a_drop_and_words_after_it_make_one_turn() -> None:
         script.says(ports.Interim("change", 0.4, 0.8))
         await caller.call.until(lambda told: "I need an oil change" in [i.text for i in told.of(Interim)])
         await caller.cut()
-        await caller.call.next(SttBack)
         await script.until(lambda heard: len(heard) == (40 + 20) * 160)  # from the end of the final on
         script.says(ports.Completed("change, please.", 0.0, 0.4))
         assert (await caller.call.next(TurnEnded)).text == "I need an oil change, please."

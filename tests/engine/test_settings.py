@@ -68,6 +68,7 @@ WRONG = [
     ("FILLER_AGAIN_S", "0"), ("FILLER_AGAIN_S", "9"),
     ("STT_FALLBACK", "elsewhere"), ("TTS_FALLBACK", "ftp://x"), ("LLM_FALLBACK", "http://"),
     ("BREAKER_FAILURES", "0"), ("BREAKER_REST_S", "0"), ("BREAKER_REST_MOST_S", "0"),
+    ("DEEPGRAM_API_KEY", "0123\u20134567"), ("OPENAI_API_KEY", "sk-1 sk-2"), ("LLM_FALLBACK_KEY", "sk\t1"),
     ("DRAIN_S", "-1"), ("LOG_LEVEL", "loud"), ("ALLOW_LOCAL", "perhaps"), ("STRICT_STREAM_SIGNATURE", "2"),
 ]  # fmt: skip
 
@@ -81,6 +82,17 @@ def test_a_wrong_value_gives_one_sentence_that_names_the_setting(
         load_settings()
     [sentence] = str(refused.value).splitlines()
     assert sentence.startswith(f"{name} ")
+
+
+def test_a_key_that_is_refused_is_not_shown_and_spaces_around_one_are_no_part_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DEEPGRAM_API_KEY", " 0123456789abcdef ")
+    assert load_settings().deepgram_api_key == "0123456789abcdef"
+    monkeypatch.setenv("DEEPGRAM_API_KEY", "0123456789\u201cabcdef")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert "0123456789" not in str(refused.value)
 
 
 def test_several_wrong_values_give_a_sentence_each(monkeypatch: pytest.MonkeyPatch) -> None:

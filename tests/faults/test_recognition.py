@@ -2,6 +2,8 @@
 
 import asyncio
 
+from starlette.types import Receive, Scope, Send
+
 from engine.clock import now
 from local.speech.params import Refusal
 from simulators.vendors import Speech
@@ -43,6 +45,52 @@ async def test_a_socket_that_stays_open_and_tells_nothing(redis_url: str, figure
             assert call.understood == [SENTENCE]
             assert figure.found_s[-1] < FOUND_S * MOST
             assert figure.mended_s[-1] - figure.found_s[-1] < MENDED_S * MOST
+
+
+async def test_a_vendor_whose_new_sockets_tell_nothing_either_while_another_can_hear(
+    redis_url: str, figures: Figures
+) -> None:
+    for figure in figures.of("recognition: half-open, new ones too, fallback", "the same", "nothing"):
+        second = Speech()
+        async with wired(redis_url, ANSWER, fallback=second) as call:
+            call.begins_to_say(SENTENCE)
+            await call.has_said(frames_left=60)
+            call.speech.watch.mute = True
+            at_s = now()
+            figure.found_s.append(await call.event("stt_lost") - at_s)
+            figure.mended_s.append(await call.event("stt_back") - at_s)
+            assert second.watch.count("listen") == 1  # the first was not tried again, which takes as long
+            await call.hears("Friday it is.")
+            assert call.understood == [SENTENCE]
+
+
+async def test_handshakes_that_hang_while_another_can_hear(redis_url: str, figures: Figures) -> None:
+    hangs = asyncio.Event()
+
+    class Hanging(Speech):
+        """A vendor that takes connections, and then lets handshakes wait."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            inner = self.app
+
+            async def app(scope: Scope, receive: Receive, send: Send) -> None:
+                if hangs.is_set() and scope["type"] == "websocket" and "listen" in scope["path"]:
+                    await asyncio.sleep(3600)
+                await inner(scope, receive, send)
+
+            self.app = app
+
+    for figure in figures.of("recognition: handshakes hang, fallback", "`STT_OPEN_S`", "nothing"):
+        hangs.clear()
+        async with wired(redis_url, ANSWER, speech=Hanging(), fallback=Speech()) as call:
+            call.begins_to_say(SENTENCE)
+            await call.has_said(frames_left=60)
+            hangs.set()
+            at_s = await call.cut("listen")
+            figure.mended_s.append(await call.event("stt_back") - at_s)
+            await call.hears("Friday it is.")
+            assert call.understood == [SENTENCE]
 
 
 async def test_a_vendor_that_is_down_while_another_can_hear(redis_url: str, figures: Figures) -> None:

@@ -117,6 +117,18 @@ async def test_flushes_that_are_ignored(redis_url: str, figures: Figures) -> Non
             await until_over(call, since_s + 3, figure)
 
 
+async def test_a_voice_that_is_gone_for_everybody(redis_url: str, figures: Figures) -> None:
+    heard = "Twilio's own voice, which says that the call can't go on"
+    for figure in figures.of("voice: drops in mid-sentence and is down (503)", "`VOICE_WAIT_S`", heard):
+        async with wired(redis_url, TELL, speech=steady(), voice_wait_s=2.0) as call:
+            await told_so_far(call)
+            call.speech.watch.refusal = DOWN
+            at_s = await call.cut("speak")
+            await call.until(call.closed.is_set)
+            figure.found_s.append(now() - at_s)
+            assert (await call.sessions.read(CALL)).next == "unsaid"
+
+
 async def test_a_voice_whose_key_is_refused(redis_url: str, figures: Figures) -> None:
     heard = "Twilio's own voice, which says that the call can't go on"
     for figure in figures.of("voice: drops, then key refused (401)", "the handshake, the request", heard):

@@ -119,8 +119,9 @@ class SttActor(Actor):
     # --- words
 
     def _event(self, line: ListenLine, event: Any) -> None:
-        line.answered()
-        self._is_back(line)
+        if not isinstance(event, VoiceBegan):  # results are to follow
+            line.answered()
+            self._is_back(line)
         if self._gets_on(event) and not line.useful:
             line.useful = True
             line.route.worked()

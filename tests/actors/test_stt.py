@@ -402,6 +402,18 @@ async def test_sockets_that_drop_while_the_caller_speaks_do_not_make_a_working_v
         assert caller.routes.all[0].well
 
 
+async def test_a_socket_that_tells_that_speech_began_and_then_nothing_is_found() -> None:
+    deaf = speech_app(lambda _: Deaf(), lambda _: _NoVoice(), Limits(again_s=3600.0, empty_final_s=3600.0))
+    async with (
+        serving(marks_app(FAST)) as second,
+        line(deaf, stt_fallback=second.http_url, stt_silence_s=0.3) as caller,
+    ):
+        await caller.adopted()
+        await caller.connected()
+        caller.hears(mark_audio(SENTENCE, 7, 0) + audio.silence(400))
+        assert (await caller.call.next(TurnEnded)).text == SENTENCE
+
+
 NO_TIMES = (
     '"start":NaN,"duration":1.0',
     '"start":1e999,"duration":1.0',
@@ -452,6 +464,27 @@ async def test_words_that_were_taken_are_not_heard_again_in_a_longer_result(
         script.says(ports.Completed("Tomorrow at nine or ten.", 0.0, 1.2))
         assert (await caller.call.next(TurnEnded, 2)).text == "nine or ten."
         assert [i.text for i in caller.call.of(Interim) if i.utterance == 2] == ["nine"]
+
+
+class Deaf:
+    """A recogniser that hears a voice, and never a word."""
+
+    def __init__(self) -> None:
+        self._began = False
+
+    async def open(self, tell: ports.Tell) -> None:
+        self._tell = tell
+
+    def feed(self, mulaw: bytes) -> None:
+        if not self._began:
+            self._began = True
+            self._tell(ports.Started(0.0))
+
+    async def flush(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
 
 
 class Flapping:

@@ -201,7 +201,7 @@ async def open_call_runtime(settings: Settings, tools: Any, records: Records) ->
     specs = make_toolbox(settings).specs
 
     # Before the first call, which would pay for connections, imports and look-ups with a quarter of a second.
-    firsts = (tools.pid.remote(), records.store.ping(), _ask_postgres(records.engine), models[0].warm())
+    firsts = (tools.pid.remote(), records.store.probe(), _ask_postgres(records.engine), models[0].warm())
     for state in await asyncio.gather(*(_state_of(first, settings.ready_check_s) for first in firsts)):
         if state != "ok":
             log.warning("the first calls will find it cold: %s", state)
@@ -400,7 +400,7 @@ class IngressActor:
 
     async def _look_at_parts(self) -> dict[str, str]:
         checks = {
-            "redis": self._records.store.ping(),
+            "redis": self._records.store.probe(),
             "postgres": _ask_postgres(self._records.engine),
             "hosts": self._hosts.ready(),
             "tools": self._ask_tools(),

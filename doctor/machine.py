@@ -121,7 +121,7 @@ async def _postgres(url: str) -> Finding:
 
 
 async def check_valkey(settings: Settings, limit_s: float) -> Finding:
-    """It answers."""
+    """It answers, and takes writes."""
     if not settings.redis_url:
         return ok(REDIS, "REDIS_URL is empty: make serve starts one of its own")
     return await within(
@@ -134,4 +134,4 @@ async def _redis(url: str) -> Finding:
         await check_redis(url)
     except LaunchError as error:
         return complained(REDIS, str(error))
-    return ok(REDIS, "it answers")
+    return ok(REDIS, "it answers, and takes writes")

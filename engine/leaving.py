@@ -24,7 +24,7 @@ from engine.twilio.rest import Did, TwilioFailed, TwilioRest
 
 log = logging.getLogger("engine.leaving")
 
-LOOKS = 5  # while Redis is away
+LOOKS = 15  # while Redis is away, or Twilio fails: a minute
 
 
 class _Overdue(msgspec.Struct, frozen=True):
@@ -77,13 +77,16 @@ class LeavingActor(Actor):
                 if await self._store.unasked(left.call, left.stream):
                     count("streams_unasked")
                     await self._end(left.call)
+                return
             except SessionAway:
-                if looks > 1:
-                    self.after(self._settings.twilio_asks_s, _Overdue(left, looks - 1))
-                else:
-                    log.error("nobody knows whether the call is over: Redis is away")
-            except TwilioFailed as failed:
-                log.error("the call may be hanging, and can't be ended by REST: %s", failed)
+                why = "nobody knows whether it is over: Redis is away"
+            except TwilioFailed as failed:  # it may have been obeyed all the same, and then Twilio has asked
+                why = f"it can't be ended by REST: {failed}"
+            if looks > 1:
+                log.warning("the call may be hanging, it is looked again: %s", why)
+                self.after(self._settings.twilio_asks_s, _Overdue(left, looks - 1))
+            else:
+                log.error("the call may be hanging, and is left: %s", why)
 
     async def _end(self, call: str) -> None:
         """Leads it to where Twilio should have asked; without that address it is put through, or hung up."""

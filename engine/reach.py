@@ -42,6 +42,7 @@ class Reach:
         self._pause_s = pause_s
         self._away_s: float | None = None  # since when
         self._answered_s = 0.0  # when it last did, or when it went away
+        self._looked_s = -pause_s  # when it was asked last by a look
         self._looking: asyncio.Task[None] | None = None
         self._when_back: list[Callable[[], None]] = []
 
@@ -78,6 +79,8 @@ class Reach:
             await asyncio.wait([looking])
 
     async def _look_out(self) -> None:
+        # The first look at once, but not if a look found it back just now, and it refused what it was asked then.
+        await asyncio.sleep(max(0.0, self._looked_s + self._pause_s - now()))
         while not await self._answers():  # noqa: ASYNC110 - nobody else could tell
             await asyncio.sleep(self._pause_s)
         assert self._away_s is not None
@@ -87,7 +90,7 @@ class Reach:
             call()
 
     async def _answers(self) -> bool:
-        began = now()
+        began = self._looked_s = now()
         try:
             await self._look()
         except self._errors:

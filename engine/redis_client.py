@@ -1,6 +1,6 @@
 """Redis as sessions ask it: scripts, answers within a deadline, and what is known of whether it is there.
 
-Its own error is `SessionAway`: Redis can't be reached, or is too slow.
+Its own error is `SessionAway`: Redis can't be reached, is too slow, or refuses.
 """
 
 import asyncio
@@ -15,11 +15,19 @@ from engine.clock import outside
 from engine.reach import Reach
 
 MAX_CONNECTIONS = 1000  # with 100 as by default, a crowd fails that waits for a slow Redis
+PROBE, PROBE_S = "trunkline:probe", 60  # a key that is written to see whether writes are taken
 LOST = (TimeoutError, RedisError, OSError)  # what may come of asking a Redis that is away
 
 
 class SessionAway(Exception):
-    """Redis can't be reached or is too slow."""
+    """Redis can't be reached, is too slow, or refuses."""
+
+
+async def probe(client: redis_async.Redis) -> None:
+    """Raises one of `LOST` when Redis takes no writes: one with a full disk, too little memory or no replicas, or that
+    is itself a replica now, answers a PING all the same.
+    """
+    await client.set(PROBE, b"", ex=PROBE_S)
 
 
 class Script:
@@ -74,13 +82,13 @@ class RedisClient:
         """Whether Redis has not answered for so long that nobody waits for it."""
         return self._reach.silent
 
-    async def ping(self) -> None:
-        """Raises `SessionAway` when Redis doesn't answer."""
-        await self._answer(self._redis.ping)
+    async def probe(self) -> None:
+        """Raises `SessionAway` when Redis doesn't answer, or takes no writes."""
+        await self._answer(probe, self._redis)
 
     async def _look(self) -> None:
         async with asyncio.timeout(self._read_s):
-            await outside(self._redis.ping())
+            await outside(probe(self._redis))
 
     async def _answer(self, ask: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> Any:
         """Redis's answer, within the read deadline; while Redis is silent, fails at once."""

@@ -131,16 +131,18 @@ async def check_database(url: str) -> None:
 
 
 async def check_redis(url: str) -> None:
-    """Redis answers a PING."""
+    """Redis answers, and takes writes."""
     import redis.asyncio
     from redis.exceptions import RedisError
 
+    from engine.redis_client import probe
+
     try:
         async with asyncio.timeout(_ANSWER_S), redis.asyncio.from_url(url, retry=None) as client:
-            await client.ping()
+            await probe(client)
     except (OSError, TimeoutError, ValueError, RedisError) as error:
         raise LaunchError(
-            f"Redis at {without_password(url)} does not answer ({describe(error)}): check REDIS_URL "
+            f"Redis at {without_password(url)} does not answer or takes no writes ({describe(error)}): check REDIS_URL "
             "and that the server runs, or leave REDIS_URL empty for a local one."
         ) from None
 

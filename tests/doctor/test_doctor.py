@@ -26,6 +26,7 @@ from engine.settings import Settings
 from launcher.services import Services
 from simulators.twilio import Fault
 from tests.doctor.standins import SECRETS, Bench, bench
+from tests.refusing import no_writes
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 20.0
@@ -319,6 +320,14 @@ async def test_redis_that_is_away_is_told_without_its_password(well: Bench) -> N
     well.change(redis_url="redis://:hunter2@127.0.0.1:1/0")
     line = await the_wrong_line(well)
     assert line.part == "Redis"
+    assert "REDIS_URL" in line.todo
+
+
+async def test_redis_that_takes_no_writes_is_told(well: Bench, services: Services) -> None:
+    async with no_writes(services.redis_url):
+        line = await the_wrong_line(well)
+    assert line.part == "Redis"
+    assert "takes no writes" in line.what
     assert "REDIS_URL" in line.todo
 
 

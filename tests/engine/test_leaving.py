@@ -10,10 +10,10 @@ from starlette.websockets import WebSocket
 
 from engine import phrases
 from engine.actor import Actor, spawn
-from engine.clock import outside, run_virtual
+from engine.clock import now, outside, run_virtual
 from engine.door import PREFIX
 from engine.ingress import Ingress, IngressPorts
-from engine.leaving import LeavingActor, make_sure
+from engine.leaving import LOOKS, LeavingActor, make_sure
 from engine.media_stream import Left
 from engine.messages import CallerContext, CallerGone, CallInfo, HangUp, Transfer
 from engine.redis_client import SessionAway
@@ -23,6 +23,7 @@ from engine.twilio import twiml
 from engine.twilio.rest import Did, TwilioFailed, TwilioRest
 from local.serving import bound, serving, serving_on
 from simulators.twilio import SimCall, SimTwilio
+from simulators.twilio.rest import Fault
 from tests.virtual.rig import Log
 
 ACCOUNT, TOKEN = "AC" + "5" * 32, "0123456789abcdef"
@@ -168,15 +169,15 @@ async def test_without_any_address_or_number_the_call_is_hung_up(redis_url: str)
 
 
 class Rest:
-    """An account that notes what it is asked."""
+    """An account that notes what it is asked, and fails that often."""
 
-    def __init__(self, fails: bool = False) -> None:
+    def __init__(self, fails: int = 0) -> None:
         self.asked: list[str] = []
         self._fails = fails
 
     async def hang_up(self, call: str) -> Did:
         self.asked.append("hang up")
-        if self._fails:
+        if len(self.asked) <= self._fails:
             raise TwilioFailed("503", 503, 0)
         return Did.DONE
 
@@ -189,7 +190,7 @@ class Rest:
 
 
 def asked(
-    redis_url: str, meanwhile: Callable[[SessionStore], Awaitable[None]], left: Left, **wrong: bool
+    redis_url: str, meanwhile: Callable[[SessionStore], Awaitable[None]], left: Left, **wrong: int
 ) -> list[str]:
     """What the account is asked to do for a call whose stream is over, when `meanwhile` has happened."""
 
@@ -200,7 +201,7 @@ def asked(
             leaving = spawn(LeavingActor(store, rest, settings()), "leaving")  # type: ignore[arg-type]
             leaving.tell(left)
             await meanwhile(store)
-            await asyncio.sleep(30.0)
+            await asyncio.sleep(600.0)
             assert not leaving.over
             await leaving.kill()
             return rest.asked
@@ -244,25 +245,38 @@ def test_a_call_that_nobody_knows_is_left_alone(redis_url: str) -> None:
     assert asked(redis_url, nothing, Left("CA" + "2" * 32, STREAM)) == []
 
 
-def test_while_redis_is_away_nothing_is_cut_and_it_is_looked_again(
+def test_while_redis_is_away_for_half_a_minute_nothing_is_cut_and_it_is_looked_again(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, looks = SessionStore.unasked, 0
+    real = SessionStore.unasked
 
     async def away_at_first(store: SessionStore, call: str, stream: str) -> bool:
-        nonlocal looks
-        looks += 1
-        if looks < 3:
+        if now() < 30.0:
             raise SessionAway("away")
         return await real(store, call, stream)
 
     monkeypatch.setattr(SessionStore, "unasked", away_at_first)
     assert asked(redis_url, nothing, Left(CALL, STREAM)) == ["hang up"]
-    assert looks == 3
 
 
-def test_a_refusal_of_twilios_ends_nothing_else(redis_url: str) -> None:
-    assert asked(redis_url, nothing, Left(CALL, STREAM), fails=True) == ["hang up"]
+def test_what_twilio_refused_is_asked_again_and_not_for_ever(redis_url: str) -> None:
+    assert asked(redis_url, nothing, Left(CALL, STREAM), fails=3) == ["hang up"] * 4
+    assert asked(redis_url, nothing, Left(CALL, STREAM), fails=1000) == ["hang up"] * LOOKS
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(status=503, code=20500), Fault(cut=True), Fault(cut=True, obeyed=True)],
+    ids=["refused", "cut", "obeyed, and cut"],
+)
+async def test_a_call_that_twilio_failed_to_lead_on_goes_on_in_one_new_stream(
+    redis_url: str, fault: Fault
+) -> None:
+    async with called(redis_url) as (twilio, call, app):
+        twilio.rest.faults.append(fault)
+        await eventually(lambda: app.streams == 2)
+        await asyncio.sleep(1.5)  # thrice as long as until it is looked again
+        assert (app.streams, call.status) == (2, "in-progress")
 
 
 # ---------------------------------------------------------------- said goodbye while Redis can't tell it
@@ -272,7 +286,7 @@ def made_sure(
     redis_url: str,
     goodbye: HangUp | Transfer,
     before: Callable[[SessionStore], Awaitable[None]],
-    **wrong: bool,
+    **wrong: int,
 ) -> list[str]:
     """What the account is asked to do for a call that has said goodbye, after `before`."""
 
@@ -319,4 +333,4 @@ def test_a_goodbye_that_redis_does_not_know_is_done_by_rest(redis_url: str, befo
 
 
 def test_where_rest_fails_too_twilio_asks_and_is_told_the_fallback(redis_url: str) -> None:
-    assert made_sure(redis_url, HangUp(), goes_away, fails=True) == ["hang up"]
+    assert made_sure(redis_url, HangUp(), goes_away, fails=1) == ["hang up"]

@@ -167,7 +167,7 @@ def test_a_rested_model_is_tried_beside_a_reply_that_does_not_wait_for_it() -> N
         await asyncio.sleep(1.5)
         assert (await answer(model)).fallback == ""
         assert len(first.asked) == 4
-        assert first.left == 1  # the trial, at its first word
+        assert first.left == 0  # the trial was heard to its end
 
     play(story, first, second)
 
@@ -183,6 +183,21 @@ def test_a_model_whose_trial_fails_rests_for_twice_as_long() -> None:
             assert (await answer(model)).fallback == "second"
             await asyncio.sleep(0.7)
         assert len(first.asked) == 4  # at first twice, then after 10 s and after 20 more
+
+    play(story, first, second)
+
+
+def test_a_model_that_begins_each_reply_and_stalls_is_met_by_ever_fewer_callers() -> None:
+    first, second = Vendor("first"), Vendor("second")
+    first.gap_s = 1000.0
+
+    async def story(model: RoutedModel) -> None:
+        met = 0
+        while now() < 300:
+            met += (await answer(model)).finish == "error"
+            await asyncio.sleep(1)
+        assert met == 2
+        assert 5 <= len(first.asked) <= 10  # trials after 10, 20, 40, and each 60 s
 
     play(story, first, second)
 

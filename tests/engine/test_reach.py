@@ -94,6 +94,19 @@ def test_one_that_refuses_is_asked_now_and_then() -> None:
     played(story)
 
 
+def test_one_that_answers_looks_and_refuses_the_rest_is_not_looked_at_without_a_pause() -> None:
+    async def story(server: Server, reach: Reach) -> None:
+        def asked() -> None:
+            asyncio.get_running_loop().call_soon(reach.missed, "ReadOnlyError")
+
+        reach.when_back(asked)
+        reach.missed("ReadOnlyError")
+        await asyncio.sleep(10.1)
+        assert server.looks == 41
+
+    played(story)
+
+
 def test_one_that_is_closed_looks_no_more() -> None:
     async def story(server: Server, reach: Reach) -> None:
         server.delay_s = 60.0

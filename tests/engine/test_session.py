@@ -25,6 +25,7 @@ from engine.session import (
     Written,
     item_field,
 )
+from tests.refusing import no_writes
 
 CALL = "CA0123"
 INFO = CallInfo(CALL, "+13125550142", "+13125550100", True, 1_700_000_000.0)
@@ -572,9 +573,27 @@ async def test_that_redis_is_back_is_found_out_with_nobody_writing(redis_url: st
         assert await store.write(CALL, Order(epoch, 3, 1), {"next": b"hangup"}) is Written.OK
 
 
+async def test_a_redis_that_takes_no_writes_is_away_until_it_does(redis_url: str) -> None:
+    async with store_at(redis_url) as store:
+        epoch = (await store.take(CALL, 0)).epoch
+        back = asyncio.Event()
+        store.when_back(back.set)
+        async with no_writes(redis_url) as admin:
+            assert await store.write(CALL, Order(epoch, 2, 1), {"next": b"hangup"}) is Written.AWAY
+            with pytest.raises(SessionAway):
+                await store.probe()
+            before = (await admin.info("stats"))["total_error_replies"]
+            await asyncio.sleep(1.0)
+            assert not back.is_set()
+            looks = (await admin.info("stats"))["total_error_replies"] - before
+            assert 1 <= looks <= 30, "it looks every 50 ms"
+        await asyncio.wait_for(back.wait(), 20)
+        assert await store.write(CALL, Order(epoch, 3, 1), {"next": b"hangup"}) is Written.OK
+
+
 async def test_a_webhook_does_not_wait_for_a_redis_that_has_been_silent_for_as_long(redis_url: str) -> None:
     async with slow_redis(redis_url) as (proxy, url), store_at(url, read_s=1.0) as store:
-        await store.ping()
+        await store.probe()
         proxy.open.clear()
         with pytest.raises(SessionAway):
             await store.ring(INFO, 10)
@@ -744,7 +763,7 @@ async def test_reading_and_taking_say_that_redis_is_away(
 ) -> None:
     async with slow_redis(redis_url) as (proxy, url), store_at(url, read_s=0.05) as store:
         proxy.open.clear()
-        for command in (store.take(CALL, 0), store.read(CALL), store.redeem("x"), store.ping()):
+        for command in (store.take(CALL, 0), store.read(CALL), store.redeem("x"), store.probe()):
             with pytest.raises(SessionAway, match="REDIS_URL"):
                 await command
 

@@ -39,11 +39,10 @@ from engine.messages import (
     Trouble,
     Usage,
 )
-from engine.sentences import SentenceCutter
+from engine.sentences import SentenceCutter, is_whole
 from engine.text import well_formed
 
 CHARACTERS_A_TOKEN = 4  # of English (OpenAI): for the usage of a stream that was cut
-WHOLE_ENDS = (".", "!", "?", "\u2026")
 
 
 class Model(Protocol):
@@ -245,9 +244,12 @@ class LlmActor(Actor):
         rest = reply.cutter.flush()
         if finish == "content_filter":
             reply.calls.clear()
-            rest = [phrases.FILTERED_MORE if reply.told else phrases.FILTERED]
+            if reply.told:
+                rest = [phrases.FILTERED_MORE if is_whole(reply.told[-1]) else phrases.FILTERED_MIDWAY]
+            else:
+                rest = [phrases.FILTERED]
         elif finish == "length":
             reply.calls.clear()
-            if not all(text.endswith(WHOLE_ENDS) for text in rest or reply.told[-1:]):
+            if not all(map(is_whole, rest or reply.told[-1:])):
                 rest = [phrases.SHALL_I_GO_ON] if reply.told else []
         self._say(reply, rest)

@@ -32,6 +32,7 @@ from engine.history import (
 )
 from engine.messages import AttemptFailed, Cancel, ReplyEnded, ReplyFailed, Respond, ToolCall, Usage
 from engine.record import CallRecord
+from engine.sentences import is_whole
 from engine.telemetry import count
 from engine.tools import TRANSFER_CALL
 
@@ -213,7 +214,9 @@ class Replying:
         count("replies_failed")
         self._reply = None
         self._record.add(ReplyDone(reply.turn, reply.request, Usage()))
-        await self._speaking.say(reply.turn, [phrases.APOLOGY], reply.request)
+        told = [one.text for one in self._record.sentences(reply.turn) if one.request != NOT_THE_MODEL]
+        sorry = phrases.APOLOGY if not told or is_whole(told[-1]) else phrases.LOST_THREAD
+        await self._speaking.say(reply.turn, [sorry], reply.request)
 
     def _answered_by(self, request: int) -> _Reply | None:
         reply = self._reply

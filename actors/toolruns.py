@@ -18,7 +18,7 @@ TOO_MANY = "too many tools in one turn: answer with what is known"
 WRONG_REPLIES = 2  # in one turn; a model that has not learnt by then is made to answer, which is sooner heard
 ALONE = "run alone: ask for it again when the other tools have answered"
 TOO_LATE = "the call went on instead"
-UNPROTECTED = "nothing can be changed at the moment: say so, and offer to take it down for later"
+UNPROTECTED = "nothing can be changed at the moment: say so, and that the caller may try again later"
 HELD_S = (0.1, 0.3, 0.6)  # until the session is written again, each time: Redis may only be slow
 
 

@@ -93,6 +93,7 @@ class TtsActor(Actor):
         self._patience = 1.0
         self._epoch = 0
         self._hushed = -1
+        self._turn = -1  # of what was asked for last
         self._queue: deque[SentenceAudio] = deque()  # not yet asked for
         self._asked: deque[SentenceAudio] = deque()  # asked for, their Flushed to come, in order
         self._stale_flushes = 0  # pending at a Clear: their Flushed may or may not come
@@ -153,7 +154,7 @@ class TtsActor(Actor):
 
     def _ask(self) -> None:
         """Asks for what is queued, as far as the socket may be asked."""
-        self._move_if_idle()
+        self._move_if_between_turns()
         while self._queue and self._line is not None and self._line.open:
             line = self._line
             if not line.may_flush():
@@ -163,6 +164,7 @@ class TtsActor(Actor):
                     self._line = self._connect(line.route)
                 return
             sentence = self._queue.popleft()
+            self._turn = sentence.speak.turn
             sentence.asked_at = sentence.asked_at or wall()
             sentence.asked_s = now()
             if not self._asked:
@@ -349,12 +351,14 @@ class TtsActor(Actor):
             if better is not None:
                 self._candidate = self._connect(better)
 
-    def _move_if_idle(self) -> None:
-        """Between turns: to the better way that is open."""
+    def _move_if_between_turns(self) -> None:
+        """To the better way that is open, but not in the midst of a reply: with a new turn's first sentence."""
         candidate = self._candidate
         if candidate is None or not candidate.open or self._asked or self._clears:
             return
         if self._line is not None:
+            if not self._queue or self._queue[0].speak.turn == self._turn:
+                return
             self._drop(self._line)
         self._line, self._candidate = candidate, None
         count("tts_came_back")

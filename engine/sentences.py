@@ -16,6 +16,12 @@ _NOT_AN_END = re.compile(
 )
 _TIME = re.compile(r"[ap]\.m\.$", re.IGNORECASE)
 _MARKDOWN = re.compile(r"[*_#`]+")
+_WHOLE = re.compile(r"[.!?…][\"'”’)\]]*$")
+
+
+def is_whole(sentence: str) -> bool:
+    """Whether that is a sentence's end, and not a clause's or where a long one was cut."""
+    return bool(_WHOLE.search(sentence))
 
 
 class SentenceCutter:

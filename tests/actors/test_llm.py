@@ -376,12 +376,16 @@ async def test_a_model_that_repeats_what_it_is_to_go_on_after_is_not_heard_twice
         assert caller.said() == [SENTENCES[0], "Anything else?"]
 
 
+CLAUSE = "We can do the oil change and the new brakes for you on Friday in the morning at nine,"
+
+
 @pytest.mark.parametrize(
     ("say", "finish", "said"),
     [
         ("We open at eight. On Monday we", "length", ["We open at eight.", phrases.SHALL_I_GO_ON]),
         ("We open at eight. We close at five.", "length", ["We open at eight.", "We close at five."]),
         ("We open at eight. On Monday we", "content_filter", ["We open at eight.", phrases.FILTERED_MORE]),
+        (CLAUSE + " but not", "content_filter", [CLAUSE, phrases.FILTERED_MIDWAY]),
         ("On Monday we", "content_filter", [phrases.FILTERED]),
         ("", "content_filter", [phrases.FILTERED]),
     ],

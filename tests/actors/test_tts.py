@@ -377,11 +377,33 @@ async def test_speech_comes_back_to_the_first_vendor_between_turns(monkeypatch: 
         assert second.state.watch.count("speak") == 1
         app.state.watch.refusal = None
         await app.state.watch.until(lambda watch: watch.count("speak") == 1)
-        await second.state.watch.until(lambda watch: watch.count("speak") == 0)
+        agent.speak(1, 1, "One and a half.")  # in the same turn: in the same voice
+        await agent.whole(1, 1)
+        assert "One and a half. " in [c.message.get("text") for c in second.state.watch.controls]
         agent.speak(2, 0, "Two.")
         await agent.whole(2, 0)
+        await second.state.watch.until(lambda watch: watch.count("speak") == 0)
         assert "Two. " in [c.message.get("text") for c in app.state.watch.controls]
         assert agent.routes.best() is agent.routes.all[0]
+
+
+async def test_a_turn_whose_voice_is_lost_again_takes_the_better_one_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tts, "LOOK_S", 0.02)
+    app, second = marks_app(FAST), marks_app(FAST)
+    app.state.watch.refusal = Refusal(503, "UNAVAILABLE", "down")
+    async with serving(second) as other, line(app, tts_fallback=other.http_url, breaker_rest_s=0.2) as agent:
+        agent.speak(1, 0, "One.")
+        await agent.whole(1, 0)
+        app.state.watch.refusal = None
+        await app.state.watch.until(lambda watch: watch.count("speak") == 1)
+        second.state.watch.refusal = Refusal(503, "UNAVAILABLE", "down")
+        for socket in list(second.state.watch.sockets):
+            await socket.close(1011, "NET-0000 internal error")
+        agent.speak(1, 1, "One and a half.")
+        await agent.whole(1, 1)
+        assert "One and a half. " in [c.message.get("text") for c in app.state.watch.controls]
 
 
 async def test_a_vendor_that_refuses_is_asked_until_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,22 @@ def test_a_reply_that_nobody_can_end_is_apologised_for_after_its_last_whole_sent
     play(story, redis_url, stalled, fails(how="stall"), spare_rules=[fails(how="stall")])
 
 
+def test_a_clause_that_nobody_can_end_is_taken_back(redis_url: str) -> None:
+    clause = "We can do the oil change and the new brakes for you on Friday in the morning at nine,"
+    answer = {"say": clause + " but only if you bring the car the evening before.", "first_token_s": 0.3}
+    broken = {"answer": {"failure": {"status": 500}}}
+    stalled = {"times": 1, "answer": answer | {"failure": {"how": "stall", "after_tokens": 20}}}
+
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("When can you do it")
+        await rig.hears(phrases.LOST_THREAD)
+        assert clause in rig.heard
+        assert APOLOGY not in rig.heard
+
+    play(story, redis_url, stalled, broken, spare_rules=[broken])
+
+
 def test_a_silence_of_the_model_after_a_sentence_is_filled_for(redis_url: str) -> None:
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")

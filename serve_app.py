@@ -437,8 +437,8 @@ async def _state_of(check: Awaitable[Any], limit_s: float) -> str:
 class _ServedTools(ToolActor):
     """A ToolActor that Serve ends by its destructor, the one hook that it awaits."""
 
-    def __init__(self, make_toolbox: Callable[[], Toolbox]) -> None:
-        super().__init__(make_toolbox)
+    def __init__(self, make_toolbox: Callable[[], Toolbox], open_s: float) -> None:
+        super().__init__(make_toolbox, open_s)
         self.warm()
 
     async def _open(self) -> Toolbox:
@@ -485,7 +485,9 @@ def build(settings: Settings) -> serve.Application:
         **HEALTH,
         **REPLACED,
     )(serve.ingress()(IngressActor))
-    return ingress.bind(settings, tools.bind(functools.partial(make_toolbox, settings)))
+    return ingress.bind(
+        settings, tools.bind(functools.partial(make_toolbox, settings), settings.tools_open_s)
+    )
 
 
 def _app() -> serve.Application:

@@ -12,7 +12,6 @@ from engine.settings import Settings
 
 LOST, BACK = "deaf", "hearing again"  # names of its timers
 AGAIN_S = 0.5  # until it is looked again whether there is a pause for saying so
-WORDS_S = 1.5  # for words that were said meanwhile to come, before the caller is asked to speak
 
 
 class Hearing:
@@ -43,7 +42,7 @@ class Hearing:
         told, self._told, self._deaf = self._told, False, False
         self._n += 1
         if told:
-            self._after(WORDS_S, Tick(BACK, self._n))
+            self._after(self._settings.stt_caught_up_s, Tick(BACK, self._n))
 
     def words(self) -> None:
         """The caller was heard."""

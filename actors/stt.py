@@ -30,7 +30,6 @@ from engine.vendors.flux import EndLikely, WentOn
 from engine.vendors.ways import Listening
 
 WATCH_S = 0.5  # how often open utterances are looked after
-PATIENCE_MOST_S = 30.0  # a line's noise may be loud without being words: then no socket brings anything
 SAME_WORDS = audio.bytes_of(200)  # how far apart two results may see the end of one word
 
 
@@ -60,6 +59,7 @@ class SttActor(Actor):
         self._lost_why: SttLost | None = None
         self._carried = False  # the open utterance began on a socket that is gone
         self._interim_word = 0  # position at which the last interim's last word ends
+        self._interim_words: list[tuple[str, int, int]] = []  # of the last interim: each, and its place
         self._over_word = 0  # position at which the last word ends that was taken as it stood
         self._asked_s: float | None = None
 
@@ -154,6 +154,7 @@ class SttActor(Actor):
         if text:
             self._patience_s = self._settings.stt_silence_s
             self._interim_word = last_word
+            self._interim_words = [] if heard.final else self._words_of(heard)
             self._asked_s = None  # the caller goes on
         told = self._utterances.heard(
             now(),
@@ -185,10 +186,29 @@ class SttActor(Actor):
         """Its words without those that were taken already, which are those that lie mostly before where they end."""
         if not self._over_word:
             return heard.text
-        middles = (self._kept.position((word.start_s + word.end_s) / 2) for word in heard.words)
-        new = [middle > self._over_word for middle in middles]
-        return (
-            heard.text if all(new) else " ".join(w.text for w, n in zip(heard.words, new, strict=True) if n)
+        words = self._words_of(heard)
+        new = [text for text, start, end in words if (start + end) / 2 > self._over_word]
+        return heard.text if len(new) == len(words) else " ".join(new)
+
+    def _words_of(self, heard: Heard) -> list[tuple[str, int, int]]:
+        """Its words, and from where to where each is in the stream."""
+        position = self._kept.position
+        return [(word.text, position(word.start_s), position(word.end_s)) for word in heard.words]
+
+    def _settle_what_is_gone(self) -> None:
+        """The next socket hears only what is kept: words of an interim that began before that count as said.
+
+        A turn may be longer: Flux makes no words final before its end.
+        """
+        gone = [word for word in self._interim_words if word[1] < self._kept.start]
+        if not gone or not self._utterances.unsettled:
+            return
+        self._interim_words = []
+        end = self._over_word = max(end for _, _, end in gone)
+        self._kept.forget(end)
+        words, spoke_until = " ".join(text for text, _, _ in gone), self._wall_of(end)
+        self._tell(
+            self._utterances.heard(now(), wall(), words, final=True, last=False, spoke_until=spoke_until)
         )
 
     def _wall_of(self, position: int) -> float:
@@ -265,6 +285,7 @@ class SttActor(Actor):
         if self._line is None or opened.number != self._line.number:
             return
         self._line.socket, self._line.opened_s = opened.socket, now()
+        self._settle_what_is_gone()
         self._kept.begin()
         opened.go.set()
         if self._kept.loud_waiting < LOUD_LEAST:
@@ -291,7 +312,7 @@ class SttActor(Actor):
         lost = ended.lost
         stalled = isinstance(lost, Stalled)
         if stalled:
-            self._patience_s = min(self._patience_s * 2, PATIENCE_MOST_S)
+            self._patience_s = min(self._patience_s * 2, self._settings.stt_silence_most_s)
         lived_s = now() - line.opened_s if line.socket is not None else 0.0
         failed = self._sockets.lost(lived_s, useful=line.useful) or stalled
         if failed:

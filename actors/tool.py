@@ -17,7 +17,6 @@ from engine.tools import Toolbox
 
 _log = structlog.get_logger(__name__)
 
-OPEN_S = 10.0
 _BEAT_S = 0.25
 _LAG_LIMIT_S = 1.0
 _AWAY = '{"error":"The tools can\'t be reached right now. Promise nothing; say so, or try once more."}'
@@ -34,8 +33,9 @@ class ToolActor:
     would have Serve kill every replica, and nothing would be left to answer.
     """
 
-    def __init__(self, make_toolbox: Callable[[], Toolbox]) -> None:
+    def __init__(self, make_toolbox: Callable[[], Toolbox], open_s: float = 10.0) -> None:
         self._make_toolbox = make_toolbox
+        self._open_s = open_s
         self._toolbox: Toolbox | None = None
         self._opening: asyncio.Task[Toolbox] | None = None
         self._lag = _LagMeter()
@@ -108,7 +108,7 @@ class ToolActor:
     async def _open(self) -> Toolbox:
         toolbox = self._make_toolbox()
         try:
-            async with asyncio.timeout(OPEN_S):
+            async with asyncio.timeout(self._open_s):
                 await toolbox.open()
         except Exception as error:
             await toolbox.close()

@@ -40,10 +40,8 @@ from engine.vendors.ways import SpeakWay
 
 FLUSHES = 20  # by socket ...
 FLUSH_WINDOW_S = 60.0  # ... in this time (Deepgram, Streaming TTS: Flush)
-AHEAD_S = 0.5  # before the caller would hear a gap, for the next socket to speak
 LOOK_S = 1.0  # how often a better way is looked for
 CONFIRM_S = 0.05  # for audio to be read that has come
-PATIENCE_MOST = 6.0  # times what is usual, for a voice that is slow and not lost
 
 
 @dataclass(frozen=True)
@@ -90,6 +88,8 @@ class TtsActor(Actor):
         self._stream = stream
         self._first_audio_s = settings.tts_first_audio_s
         self._stall_s = settings.tts_stall_s
+        self._ahead_s = settings.tts_ahead_s
+        self._patience_most = settings.tts_slow_most
         self._patience = 1.0
         self._epoch = 0
         self._hushed = -1
@@ -256,7 +256,7 @@ class TtsActor(Actor):
                 self._late = self.after(late_s - now(), Tick("late"))
             return
         count("tts_stalls")
-        self._patience = min(self._patience * 2, PATIENCE_MOST)
+        self._patience = min(self._patience * 2, self._patience_most)
         self._lose(line, "no audio in time", late=True)
 
     def _late_s(self) -> float | None:
@@ -267,7 +267,7 @@ class TtsActor(Actor):
         if not self._asked:
             return None
         limit_s = stall_s if self._asked[0].told_bytes and not self._asked[0].skip_bytes else first_s
-        return max(self._answered_s + limit_s, self._dry_s - AHEAD_S)
+        return max(self._answered_s + limit_s, self._dry_s - self._ahead_s)
 
     # --- connections
 

@@ -42,6 +42,11 @@ class KeptAudio:
         return self._end - self._first
 
     @property
+    def start(self) -> int:
+        """The position of the first byte that is kept."""
+        return self._first
+
+    @property
     def end(self) -> int:
         """The position at which the next audio will be."""
         return self._end

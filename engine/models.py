@@ -1,8 +1,8 @@
 """The model as calls see it: one of several, whichever is well (`engine/routes.py`).
 
 An attempt is given up when it is silent for too long, and every failure says what may help. A route that has rested is
-tried without a caller who waits for it: with the same request as one that is answered elsewhere, to its end, as one that
-begins and breaks off is not well.
+tried without a caller who waits for it: with the same request as one that is answered elsewhere, to its end, as one
+that begins and breaks off is not well.
 """
 
 import asyncio

@@ -16,7 +16,9 @@ DEAF_DIALLING = (
 )
 FILTERED = "I'm sorry, I can't help with that. What else can I do for you?"
 FILTERED_MORE = "I'm sorry, I can't say more about that. What else can I do for you?"
-FILTERED_MIDWAY = "I'm sorry, I can't go on with that: please forget what I was saying. What else can I do for you?"
+FILTERED_MIDWAY = (
+    "I'm sorry, I can't go on with that: please forget what I was saying. What else can I do for you?"
+)
 SHALL_I_GO_ON = "Shall I go on?"
 CUT_OFF = "Sorry, we were cut off for a moment. Could you say that again?"
 TOO_LONG = "I'm sorry, this call has reached its time limit. Please call again. Goodbye."

@@ -55,6 +55,12 @@ class Settings(BaseSettings):
     twilio_rest_tries: int = Field(
         3, ge=1, le=10, description="How often such a request is made, where it may be made again"
     )
+    twilio_wait_most_s: float = Field(
+        5.0,
+        gt=0,
+        le=60,
+        description="Longest wait that a busy Twilio may ask for (Retry-After), in seconds; told to wait longer, the request has failed at once",
+    )
     twilio_asks_s: float = Field(
         4.0,
         gt=0,
@@ -166,6 +172,11 @@ class Settings(BaseSettings):
         gt=0,
         description="Longest silence of recognition while the caller speaks, in seconds; Deepgram tells of its results about once a second",
     )
+    stt_silence_most_s: float = Field(
+        30.0,
+        gt=0,
+        description="Longest that this silence may become, in seconds: it is doubled with each socket that is silent too, as a line's noise may be loud without being words",
+    )
     stt_stale_s: float = Field(
         2.0,
         gt=0,
@@ -179,6 +190,17 @@ class Settings(BaseSettings):
         gt=0,
         le=8,
         description="How long recognition may be away before the caller is told, in seconds; most losses are mended sooner",
+    )
+    stt_caught_up_s: float = Field(
+        1.5,
+        gt=0,
+        le=8,
+        description="How long a caller who was told that they can't be heard waits to hear that they can, in seconds: words that they said meanwhile may be about to come",
+    )
+    deepgram_send_s: float = Field(
+        5.0,
+        gt=0,
+        description="Longest time in which a socket must take a text message, in seconds; audio and speech have timers of their own",
     )
     tts_open_s: float = Field(
         2.0,
@@ -196,6 +218,18 @@ class Settings(BaseSettings):
         gt=0,
         le=7,
         description="Longest pause in a sentence's audio when the caller is about to hear it, in seconds, before the rest is asked for again",
+    )
+    tts_ahead_s: float = Field(
+        0.5,
+        gt=0,
+        le=5,
+        description="How long before the caller would hear a gap a late voice is replaced, in seconds: what the next one takes to speak",
+    )
+    tts_slow_most: float = Field(
+        6.0,
+        ge=1,
+        le=20,
+        description="How many times as long as by these limits a voice is waited for at most, when those before were late too: it may be slow, not lost",
     )
     stt_fallback: str = Field(
         "",
@@ -406,6 +440,11 @@ class Settings(BaseSettings):
         gt=0,
         le=10,  # Twilio waits 15 s for the webhook
         description="Longest look-up of a caller while it rings, in seconds; then they are greeted as somebody unknown",
+    )
+    tools_open_s: float = Field(
+        10.0,
+        gt=0,
+        description="Longest time in which a ToolActor connects to Postgres, in seconds, before what is asked of it has failed; it tries again with the next",
     )
     tool_calls_per_turn: int = Field(8, ge=1, description="Most tool calls in one turn of the caller's")
     tool_replicas: int = Field(2, ge=2, description="Least number of ToolActor replicas")

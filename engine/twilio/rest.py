@@ -22,7 +22,6 @@ from engine.settings import Settings
 log = logging.getLogger("engine.twilio.rest")
 
 FIRST_PAUSE_S = 0.25  # before a second try; doubled before a third
-LONGEST_PAUSE_S = 5.0  # whoever is told to wait longer is told so at once
 MOST_NUMBERS = 200
 _IN_THE_WRONG_STATE = 21220  # of a call: it is no longer under way
 
@@ -87,6 +86,7 @@ class TwilioRest:
     def __init__(self, settings: Settings) -> None:
         self._limit_s = settings.twilio_rest_s
         self._tries = settings.twilio_rest_tries
+        self._wait_most_s = settings.twilio_wait_most_s
         self._http = _Http()
         # The SDK would read the environment where it is told nothing.
         told = {"TWILIO_REGION": "", "TWILIO_EDGE": ""}
@@ -163,7 +163,7 @@ class TwilioRest:
                 TypeError,
             ) as error:  # the SDK's, of JSON that is none or not Twilio's
                 raise TwilioFailed(f"what answers is not Twilio: {error!r}") from error
-            if not may_repeat or not left or wait_s > LONGEST_PAUSE_S:
+            if not may_repeat or not left or wait_s > self._wait_most_s:
                 raise failed
             await asyncio.sleep(wait_s)
             pause_s *= 2

@@ -26,7 +26,6 @@ from engine.text import well_formed
 
 log = logging.getLogger("engine.vendors.deepgram")
 
-SEND_LIMIT_S = 5.0  # of a control message; those who send audio have timers of their own
 CLOSE_LIMIT_S = 2.0  # nobody waits for it
 
 # Of a handshake that is refused with these, a repetition is refused too (Deepgram, Errors).
@@ -108,9 +107,10 @@ def client(settings: Settings) -> AsyncDeepgramClient:
 class VendorSocket:
     """One SDK socket with deadlines of ours: the SDK's own are 10 to 30 s and can't be set."""
 
-    def __init__(self, connecting: Any, open_limit_s: float) -> None:
+    def __init__(self, connecting: Any, open_limit_s: float, send_limit_s: float) -> None:
         self._connecting = connecting
         self._open_limit_s = open_limit_s
+        self._send_limit_s = send_limit_s
         self._stack = AsyncExitStack()
         self._socket: Any = None
 
@@ -145,7 +145,7 @@ class VendorSocket:
 
     async def _do(self, sending: Any) -> None:
         try:
-            async with asyncio.timeout(SEND_LIMIT_S):
+            async with asyncio.timeout(self._send_limit_s):
                 await sending
         except (TimeoutError, OSError, ConnectionClosed) as error:
             raise took_nothing(error) from error
@@ -178,6 +178,7 @@ class ListenSocket(VendorSocket):
                 keyterm=terms or None,
             ),
             settings.stt_open_s,
+            settings.deepgram_send_s,
         )
         self.stale_s = settings.stt_stale_s  # how long words may stay without an end of turn
 
@@ -260,6 +261,8 @@ def seconds(value: Any) -> float:
 def timed(words: Any) -> tuple[Word, ...]:
     """The words of a result, as they are to be read; none if one of them has no times."""
     try:
+        if any(word.end is None for word in words or ()):
+            return ()
         return tuple(
             Word(
                 well_formed(getattr(word, "punctuated_word", None) or word.word),
@@ -267,7 +270,6 @@ def timed(words: Any) -> tuple[Word, ...]:
                 seconds(word.end),
             )
             for word in words or ()
-            if word.end is not None
         )
     except GARBAGE:
         return ()
@@ -282,6 +284,7 @@ class SpeakSocket(VendorSocket):
                 model=settings.tts_model, encoding="mulaw", sample_rate=audio.SAMPLE_RATE
             ),
             settings.tts_open_s,
+            settings.deepgram_send_s,
         )
 
     async def say(self, text: str) -> None:

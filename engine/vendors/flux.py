@@ -80,6 +80,7 @@ class FluxSocket(VendorSocket):
                 language_hint=settings.stt_language.partition("-")[0] if hinted else None,
             ),
             settings.stt_open_s,
+            settings.deepgram_send_s,
         )
         # Flux waits for the rest of a sentence, up to its own time-out; only after that is an end missing.
         self.stale_s = settings.flux_eot_timeout_ms / 1000 + settings.stt_stale_s

@@ -143,3 +143,21 @@ def test_the_model_decides_how_each_vendor_is_spoken_to(model: str, fallback: st
     chosen = {"stt_model": model, "stt_fallback_model": fallback, "stt_fallback": "http://127.0.0.1:9"}
     settings = Settings(_env_file=None, **chosen)  # type: ignore[call-arg, arg-type]
     assert [type(route.way()) for route in ways.listen_routes(settings).all] == kinds
+
+
+async def test_a_turn_longer_than_what_is_kept_loses_no_word_with_its_socket() -> None:
+    words = [f"word{n}" for n in range(60)]  # 27 s
+    sound = mark_audio(" ".join(words), 7, 0)
+    piece = audio.bytes_of(2000)
+    async with flux(stt_kept_s=10) as caller:
+        await caller.adopted()
+        await caller.connected()
+        for at in range(0, len(sound) - piece, piece):  # as fast as it is heard
+            told = len(caller.call.of(Interim))
+            caller.hears(sound[at : at + piece])
+            await caller.call.until(lambda call, told=told: len(call.of(Interim)) > told + 3)
+        await caller.cut()
+        await caller.connected(2)
+        caller.hears(sound[at + piece :] + audio.silence(1500))
+        await caller.call.until(lambda call: any(not ended.eager for ended in call.of(TurnEnded)))
+        assert caller.call.of(TurnEnded)[-1].text.split() == words

@@ -25,7 +25,7 @@ from tests.chaos.victims import (
     note_heard,
     spares,
 )
-from tests.whole.bench import Bench, Talk, eventually
+from tests.whole.bench import Bench, Talk, audible, eventually
 from tests.whole.booking import next_tuesday
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
@@ -173,6 +173,8 @@ def made_by_a_blow(gap: Gap, talk: Talk, talks: list[Talk], victims: list[Victim
 
     After each blow a host starts, which takes a core of what may be two: that may make anybody's frames late.
     """
+    if not audible(gap):
+        return False
     struck = [one for one in victims if 0 < gap.at - on_our_clock(one.struck_at) < AFTERMATH_S]
     if not any(talk in one.talks for one in struck):
         return False

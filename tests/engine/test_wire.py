@@ -262,7 +262,7 @@ def test_a_stranger_is_shown_out_and_hears_nothing(run: Run) -> None:
 
 
 def test_a_connection_that_shows_nothing_is_ended_in_time(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-    monkeypatch.setattr(wire, "CONNECT_LIMIT_S", 0.2)
+    monkeypatch.setattr(wire, "SHOW_LIMIT_S", 0.2)
 
     async def story() -> None:
         address, _ = await open_door(LinkEnd())

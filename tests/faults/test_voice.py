@@ -105,7 +105,9 @@ async def test_a_vendor_that_is_down_while_another_can_speak(redis_url: str, fig
             call.speech.watch.refusal = DOWN
             await until_over(call, await call.cut("speak"), figure)
             call.speech.watch.refusal = None
-            await call.speech.watch.until(lambda watch: watch.count("speak") == 1)  # to come back between turns
+            await call.speech.watch.until(
+                lambda watch: watch.count("speak") == 1
+            )  # to come back between turns
 
 
 async def test_flushes_that_are_ignored(redis_url: str, figures: Figures) -> None:

@@ -14,6 +14,7 @@ import msgspec
 import redis.asyncio as redis_async
 from twilio.request_validator import RequestValidator
 
+from engine.audio import FRAME_MS
 from engine.door import TRIED_AGAIN
 from engine.probe import PROBE
 from engine.session import SessionStore, Stored, Whereabouts
@@ -109,6 +110,11 @@ class Talk:
         return [
             gap for gap in self.person.heard.gaps if not any(abs(gap.at - stall.at) < 1.0 for stall in stalls)
         ]
+
+
+def audible(gap: Gap) -> bool:
+    """A frame or two of silence come of other work on two cores; `make bench` counts them, with nothing beside it."""
+    return bool(gap.missing_frames) or gap.silent_ms > 2 * FRAME_MS
 
 
 class Bench:

@@ -7,12 +7,11 @@ from collections import Counter
 
 import pytest
 
-from engine.audio import FRAME_MS
 from engine.phrases import FILLERS
-from simulators.caller import Caller, Gap
+from simulators.caller import Caller
 from simulators.marks import MarksDelays
 from simulators.model import says, tool
-from tests.whole.bench import Bench, Talk, eventually
+from tests.whole.bench import Bench, Talk, audible, eventually
 from tests.whole.booking import ZONE, next_tuesday
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
@@ -101,11 +100,6 @@ async def test_fifty_callers_at_once_each_hear_their_own_interrupt_and_book_once
 
 async def all_live(bench: Bench) -> bool:
     return len(await bench.live()) == CALLS
-
-
-def audible(gap: Gap) -> bool:
-    """A frame or two of silence come of other work on two cores; `make bench` counts them, with nothing beside it."""
-    return bool(gap.missing_frames) or gap.silent_ms > 2 * FRAME_MS
 
 
 def stalls(talks: list[Talk]) -> str:

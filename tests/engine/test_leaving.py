@@ -58,6 +58,7 @@ class App:
     def __init__(self, store: SessionStore, given: Settings, says: bytes) -> None:
         self.store, self.settings, self._says = store, given, says
         self.streams = 0
+        self.left_s = 0.0  # when the first one was over
         self.leaving: Actor | None = None
 
     def make_stream(self, info: CallInfo, _: str, websocket: WebSocket) -> Actor:
@@ -93,6 +94,7 @@ class App:
 
     def _left(self, left: Left) -> None:
         assert self.leaving is not None
+        self.left_s = now()
         self.leaving.tell(left)
 
 
@@ -105,13 +107,8 @@ async def called(
     async with SimTwilio(TOKEN, ACCOUNT) as twilio, serving(twilio.rest.app) as rest_server:
         with bound() as listener:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            given = settings(
-                base_url=url if with_address else "",
-                twilio_base_url=rest_server.http_url,
-                twilio_asks_s=0.5,
-                transfer_number=TRANSFER,
-                **options,
-            )
+            addresses = {"base_url": url if with_address else "", "twilio_base_url": rest_server.http_url}
+            given = settings(**(addresses | {"twilio_asks_s": 0.5, "transfer_number": TRANSFER} | options))
             app = App(store, given, says)
             starlette = Ingress(given, app.ports()).app(app.opened)
             async with starlette.router.lifespan_context(starlette), serving_on(listener, starlette):

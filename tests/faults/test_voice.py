@@ -3,6 +3,7 @@
 from difflib import SequenceMatcher
 
 from engine.clock import now
+from engine.telemetry import snapshot
 from local.speech.params import Refusal
 from local.speech.watch import Limits
 from simulators.marks import MarksDelays
@@ -22,6 +23,15 @@ async def told_so_far(call: Wired) -> None:
     """The caller asks, and has heard the beginning."""
     call.begins_to_say("Tell me a story.")
     await call.hears("Your car")
+
+
+async def cut(call: Wired, figure: Figure) -> float:
+    """The vendor ends the voice's socket; when. Returns when that is found."""
+    before = snapshot().get("tts_lost", 0)
+    at_s = await call.cut("speak")
+    await call.until(lambda: snapshot().get("tts_lost", 0) > before)
+    figure.found_s.append(now() - at_s)
+    return at_s
 
 
 def assert_whole(call: Wired) -> None:
@@ -54,7 +64,7 @@ async def test_a_socket_that_drops_in_mid_sentence(redis_url: str, figures: Figu
     for figure in figures.of("voice: drops in mid-sentence", "its reader", HEARD):
         async with wired(redis_url, TELL, speech=steady()) as call:
             await told_so_far(call)
-            await until_over(call, await call.cut("speak"), figure)
+            await until_over(call, await cut(call, figure), figure)
             assert call.speech.watch.opened == 3  # one of them listens
 
 
@@ -93,7 +103,7 @@ async def test_a_vendor_that_takes_no_more_sockets(redis_url: str, figures: Figu
         async with wired(redis_url, TELL, speech=steady()) as call:
             await told_so_far(call)
             call.speech.watch.no_sockets = Refusal(429, "TOO_MANY_REQUESTS", "too many")
-            await until_over(call, await call.cut("speak"), figure)
+            await until_over(call, await cut(call, figure), figure)
             assert call.speech.watch.count("speak") == 0
 
 
@@ -103,7 +113,7 @@ async def test_a_vendor_that_is_down_while_another_can_speak(redis_url: str, fig
         async with wired(redis_url, TELL, speech=steady(), fallback=Speech(), breaker_rest_s=0.5) as call:
             await told_so_far(call)
             call.speech.watch.refusal = DOWN
-            await until_over(call, await call.cut("speak"), figure)
+            await until_over(call, await cut(call, figure), figure)
             call.speech.watch.refusal = None
             await call.speech.watch.until(
                 lambda watch: watch.count("speak") == 1

@@ -752,10 +752,11 @@ async def test_a_connection_that_is_lost_before_the_answer_costs_no_write(redis_
 
 
 async def test_a_crowd_that_rings_at_once_waits_for_redis_and_no_one_is_told_that_it_is_away(
-    store: SessionStore,
+    redis_url: str,
 ) -> None:
-    await asyncio.gather(*(store.ring(info(f"CA{n}"), 300) for n in range(300)))
-    assert len(await store.slots()) == 300
+    async with store_at(redis_url, read_s=20.0) as store:  # as the machine may be busy
+        await asyncio.gather(*(store.ring(info(f"CA{n}"), 300) for n in range(300)))
+        assert len(await store.slots()) == 300
 
 
 async def test_reading_and_taking_say_that_redis_is_away(

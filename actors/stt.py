@@ -203,13 +203,15 @@ class SttActor(Actor):
         gone = [word for word in self._interim_words if word[1] < self._kept.start]
         if not gone or not self._utterances.unsettled:
             return
-        self._interim_words = []
-        end = self._over_word = max(end for _, _, end in gone)
-        self._kept.forget(end)
-        words, spoke_until = " ".join(text for text, _, _ in gone), self._wall_of(end)
-        self._tell(
-            self._utterances.heard(now(), wall(), words, final=True, last=False, spoke_until=spoke_until)
-        )
+        rest = self._interim_words = self._interim_words[len(gone) :]
+        self._over_word = max(end for _, _, end in gone)
+        self._kept.forget(self._over_word)
+        for words, final in ((gone, True), (rest, False)):
+            text = " ".join(text for text, _, _ in words)
+            until = self._wall_of(words[-1][2] if words else self._over_word)
+            self._tell(
+                self._utterances.heard(now(), wall(), text, final=final, last=False, spoke_until=until)
+            )
 
     def _wall_of(self, position: int) -> float:
         """The wall time at which that byte of the caller's audio came."""

@@ -13,8 +13,10 @@ from engine.vendors import ways
 from engine.vendors.deepgram import ListenSocket
 from engine.vendors.flux import FluxSocket
 from local.speech import ports
-from simulators.marks import mark_audio
-from tests.actors.test_stt import SENTENCE, SPEECH, Line, Script, line, scripted
+from local.speech.app import speech_app
+from simulators.marks import MarksDelays, mark_audio
+from tests.actors.test_stt import SENTENCE, SPEECH, Line, Script, _NoVoice, line, scripted
+from tests.local.test_flux_server import Prompt
 from tests.local.test_flux_server import app as prompt_app
 
 FLUX = "flux-general-en"
@@ -145,19 +147,43 @@ def test_the_model_decides_how_each_vendor_is_spoken_to(model: str, fallback: st
     assert [type(route.way()) for route in ways.listen_routes(settings).all] == kinds
 
 
-async def test_a_turn_longer_than_what_is_kept_loses_no_word_with_its_socket() -> None:
-    words = [f"word{n}" for n in range(60)]  # 27 s
+async def in_a_long_turn(caller: Line, words: list[str]) -> bytes:
+    """The caller says all but the last two seconds of that, as fast as it is heard, longer than is kept; the rest."""
     sound = mark_audio(" ".join(words), 7, 0)
     piece = audio.bytes_of(2000)
+    await caller.adopted()
+    await caller.connected()
+    for at in range(0, len(sound) - piece, piece):
+        told = len(caller.call.of(Interim))
+        caller.hears(sound[at : at + piece])
+        await caller.call.until(lambda call, told=told: len(call.of(Interim)) > told + 3)
+    return sound[at + piece :]
+
+
+async def is_over(caller: Line) -> list[str]:
+    """The words of the caller's turn, at its end."""
+    await caller.call.until(lambda call: any(not ended.eager for ended in call.of(TurnEnded)))
+    return caller.call.of(TurnEnded)[-1].text.split()
+
+
+LONG = [f"word{n}" for n in range(60)]  # 27 s
+
+
+async def test_a_turn_longer_than_what_is_kept_loses_no_word_with_its_socket() -> None:
     async with flux(stt_kept_s=10) as caller:
-        await caller.adopted()
-        await caller.connected()
-        for at in range(0, len(sound) - piece, piece):  # as fast as it is heard
-            told = len(caller.call.of(Interim))
-            caller.hears(sound[at : at + piece])
-            await caller.call.until(lambda call, told=told: len(call.of(Interim)) > told + 3)
+        rest = await in_a_long_turn(caller, LONG)
         await caller.cut()
         await caller.connected(2)
-        caller.hears(sound[at + piece :] + audio.silence(1500))
-        await caller.call.until(lambda call: any(not ended.eager for ended in call.of(TurnEnded)))
-        assert caller.call.of(TurnEnded)[-1].text.split() == words
+        caller.hears(rest + audio.silence(1500))
+        assert await is_over(caller) == LONG
+
+
+async def test_what_was_heard_of_it_counts_if_the_next_socket_tells_nothing() -> None:
+    recognisers = iter([Prompt(10, MarksDelays()), Script()])
+    deaf = speech_app(lambda _: next(recognisers), lambda _: _NoVoice())
+    times = {"stt_kept_s": 10, "stt_stale_s": 0.2, "stt_finalize_s": 0.2, "flux_eot_timeout_ms": 500}
+    async with line(deaf, stt_model=FLUX, **times) as caller:
+        await in_a_long_turn(caller, LONG)
+        heard = caller.call.of(Interim)[-1].text.split()
+        await caller.cut()
+        assert await is_over(caller) == heard == LONG[: len(heard)]

@@ -1,4 +1,4 @@
-"""Twilio's end of a stream is half open: it does not see that the stream is over, so it does not ask what comes next."""
+"""Twilio's end of a stream is half open: it does not see that the stream is over, and does not ask what comes next."""
 
 from engine.clock import now
 from tests.engine.test_leaving import called, eventually, settings

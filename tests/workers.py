@@ -1,7 +1,7 @@
 """The order of the tests, and who runs which with `pytest -n 2 --dist loadscope --no-loadscope-reorder`; a plugin.
 
-Whole calls go one after the other in one worker; the other has the demos, which wait for most of their time, and then
-all that is light, together two thirds of the time. So in the first one those come first that watch no clock.
+Whole calls go one after the other in one worker, and the other has all that is light, which takes a third of the time.
+So those that start apps of their own come first: they watch no clock, and both cores are busy then.
 """
 
 from typing import Any
@@ -9,26 +9,14 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-_BESIDE = (
+_OWN_APPS = (
     "tests/demo/test_demo_whole.py",
     "tests/launcher/test_app.py",
-)  # apps of their own, alone in one call
-_WHOLE = (
-    # Apps of their own.
     "tests/chaos/test_deploys.py",
     "tests/whole/test_placements.py",
-    # These watch no clock that a busy machine would put back.
-    "tests/whole/test_ends.py",
-    "tests/whole/test_doors.py",
-    "tests/whole/test_tools_of_a_call.py",
-    "tests/whole/test_doctor_whole.py",
-    "tests/chaos/test_stores_away.py",
-    "tests/chaos/test_slots.py",
-    # Faults come last: a broken app mends itself, but slowly, and nothing else is to wait for that.
-    "tests/whole/",
-    "tests/chaos/",
 )
-_ORDER = (*_WHOLE, *_BESIDE)
+# Faults come last: a broken app mends itself, but slowly, and nothing else is to wait for that.
+_ORDER = (*_OWN_APPS, "tests/whole/", "tests/chaos/")
 
 
 def _turn(node_id: str) -> int:
@@ -45,7 +33,7 @@ class _WholeCallsTogether(LoadScopeScheduling):
     """All whole calls are one piece of work, and so is each other file."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "whole calls" if _turn(nodeid) < len(_WHOLE) else nodeid.partition("::")[0]
+        return "whole calls" if _turn(nodeid) < len(_ORDER) else nodeid.partition("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

@@ -214,9 +214,15 @@ class Replying:
         count("replies_failed")
         self._reply = None
         self._record.add(ReplyDone(reply.turn, reply.request, Usage()))
-        told = [one.text for one in self._record.sentences(reply.turn) if one.request != NOT_THE_MODEL]
-        sorry = phrases.APOLOGY if not told or is_whole(told[-1]) else phrases.LOST_THREAD
-        await self._speaking.say(reply.turn, [sorry], reply.request)
+        await self._speaking.say(reply.turn, [self._sorry(reply)], reply.request)
+
+    def _sorry(self, reply: _Reply) -> str:
+        """The apology, which takes back a clause that was said and has no end now."""
+        said = [one for one in self._record.sentences(reply.turn) if one.request != NOT_THE_MODEL]
+        if not said or is_whole(said[-1].text):
+            return phrases.APOLOGY
+        begun = said[-1].request == reply.request or reply.go_on
+        return phrases.LOST_THREAD if begun else phrases.APOLOGY
 
     def _answered_by(self, request: int) -> _Reply | None:
         reply = self._reply

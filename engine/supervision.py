@@ -23,7 +23,7 @@ the end that is the caller, who hears one true sentence and is put through.
     a ToolActor replica  Serve; a call's ToolPort, by the   the same key, each                the model is told that
                          lost answer                        `TOOL_AGAIN_S`, until             it is not known whether
                                                             TOOL_TIMEOUT_S                    it was done
-    Redis                a write not answered in time       looks, each REDIS_LOOK_S, for     tools change nothing,
+    Redis                a write that is late or refused    looks, each REDIS_LOOK_S, for     tools change nothing,
                                                             ever: engine/reach.py             and new calls are put
                                                                                               through
     Postgres             the call log, by a batch           after `log`, for ever; rows wait  new rows are dropped,

@@ -41,7 +41,7 @@ class Demo:
         self._home, self._result = home, home / "result.json"
         self._run = secrets.token_hex(16)
         self._lines: list[str] = []
-        self._called = threading.Event()  # its app runs, and the caller dials; or it is over
+        self._greeted = threading.Event()  # or it is over
         self._process = subprocess.Popen(
             [sys.executable, "-u", "-m", "demo", "--plain", "--json", str(self._result), *options],
             cwd=home,
@@ -59,13 +59,13 @@ class Demo:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._lines.append(line)
-            if line.startswith("SEED="):
-                self._called.set()
-        self._called.set()
+            if "How can I help you today?" in line:
+                self._greeted.set()
+        self._greeted.set()
 
-    def wait_for_the_call(self) -> None:
-        """Until its start, which takes both cores, is done."""
-        self._called.wait()
+    def wait_for_the_greeting(self) -> None:
+        """Until its start, which takes both cores, is done, and the agent has greeted the caller."""
+        self._greeted.wait()
 
     def over(self) -> Run:
         """Waits for its end."""
@@ -83,7 +83,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
     """The demo with a caller who speaks, and with one who is mute: the second starts while the first waits in vain."""
     seed = random.SystemRandom().randrange(100_000)
     mute = Demo(tmp_path_factory.mktemp("mute"), "--seed", "1", "--mute")
-    mute.wait_for_the_call()
+    mute.wait_for_the_greeting()
     speaking = Demo(tmp_path_factory.mktemp("speaking"), "--seed", str(seed))
     return speaking.over(), mute.over()
 

@@ -214,6 +214,7 @@ class CallActor(Actor):
             self._ending.recall()
             await record.save()
             self._speaking.resume()
+            self._hearing.resume(record.items)
             self._replying.resume()
         self._runs.resume()
         if self._ending.decided is not None:

@@ -6,7 +6,7 @@ from actors.ending import Ending
 from actors.speaking import Speaking
 from engine import phrases
 from engine.callrows import Outcome
-from engine.history import Cause
+from engine.history import AnyItem, Cause, Said, TurnBegan
 from engine.messages import SttLost, Tick
 from engine.settings import Settings
 
@@ -42,6 +42,18 @@ class Hearing:
         told, self._told, self._deaf = self._told, False, False
         self._n += 1
         if told:
+            self._after(self._settings.stt_caught_up_s, Tick(BACK, self._n))
+
+    def resume(self, items: list[AnyItem]) -> None:
+        """Tells the caller that they are heard again, if a predecessor had told them that they are not."""
+        for item in reversed(items):
+            if isinstance(item, Said):
+                self._told = any(said.endswith(item.text) for said in (phrases.CANT_HEAR, phrases.STILL_DEAF))
+                break
+            if isinstance(item, TurnBegan) and item.cause is Cause.SPEECH:
+                break
+        if self._told:
+            self._n += 1
             self._after(self._settings.stt_caught_up_s, Tick(BACK, self._n))
 
     def words(self) -> None:

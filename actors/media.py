@@ -66,6 +66,7 @@ class MediaActor(Actor):
         self._echo: asyncio.TimerHandle | None = None
         self._starving: asyncio.TimerHandle | None = None
         self._dry_s: float | None = None  # when the caller has nothing more to hear, though more is awaited
+        self._waited_s = 0.0  # in vain before that, for sentences that were interrupted
         self._goodbye: HangUp | Transfer | None = None
         self._goodbye_until_s = 0.0
 
@@ -76,6 +77,7 @@ class MediaActor(Actor):
     async def receive(self, message: Any) -> None:
         match message:
             case SpeechAudio(_, turn, index, payload, asked_at, audio_at):
+                self._waited_s = 0.0
                 self._playback.add(turn, index, payload, asked_at, audio_at)
             case SpeechWhole(_, turn, index):
                 self._carry_out(self._playback.finish(turn, index, now()))
@@ -173,22 +175,26 @@ class MediaActor(Actor):
             self._echo = self.after(max(0.001, late_s - at), Tick("echo"))
 
     def _look_after_voice(self, at: float) -> None:
-        """A sentence of which nothing comes must not leave the caller in silence."""
+        """A sentence of which nothing comes must not leave the caller in silence, nor one who asks into the silence."""
         dry_s = self._playback.dry_at_s(at)
         if dry_s is None:
+            self._waited_s += max(0.0, at - self._dry_s) if self._dry_s is not None else 0.0
             self.cancel(self._starving)
             self._starving = self._dry_s = None
             return
         if self._dry_s is None or dry_s > at:  # with each audio it is later
             self._dry_s = dry_s
         if self._starving is None:
-            self._starving = self.after(self._dry_s + self._settings.voice_wait_s - at, Tick("starving"))
+            self._starving = self.after(max(0.0, self._starves_s(self._dry_s) - at), Tick("starving"))
+
+    def _starves_s(self, dry_s: float) -> float:
+        return dry_s + self._settings.voice_wait_s - self._waited_s
 
     def _starve(self) -> None:
         """The timer rings too early where audio has come since it was set."""
         at = now()
-        if self._dry_s is not None and at >= self._dry_s + self._settings.voice_wait_s - EARLY_S:
-            self._dry_s = at
+        if self._dry_s is not None and at >= self._starves_s(self._dry_s) - EARLY_S:
+            self._dry_s, self._waited_s = at, 0.0
             self._stream.tell(Down("voice", f"no speech to play for {self._settings.voice_wait_s:g} s"))
 
     def _carry_out(self, steps: list[Step]) -> None:

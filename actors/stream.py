@@ -375,5 +375,8 @@ class StreamActor(Actor):
     async def _without_a_voice(self) -> None:
         """Synthesis is away: Twilio's own voice has to say so."""
         count("voices_lost")
-        await self._ports.gave_up(self._info.call, False)
+        try:
+            await self._ports.gave_up(self._info.call, False)
+        except SessionAway:
+            log.warning("Redis can't be told that there is no voice: who answers Twilio finds it away, too")
         await self._close()

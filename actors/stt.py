@@ -326,7 +326,7 @@ class SttActor(Actor):
         if self._routes.hopeless:
             return
         best = self._routes.best()
-        self._next = self._routes.instead_of(line.route) if failed and best is line.route else best
+        self._next = self._routes.instead_of([line.route]) if failed and best is line.route else best
         pause_s = self._sockets.pause_s(elsewhere=self._next is not line.route and self._next.well)
         self.after(pause_s, Tick("reconnect"))
 
@@ -339,6 +339,8 @@ class SttActor(Actor):
         """Between turns: to a better vendor that is well, or may be."""
         if self._line is None or self._line.socket is None or self._candidate is not None:
             return
+        if self._lost_s is not None or not self._kept.quiet:
+            return  # what it was given again has yet to be answered, or the caller speaks
         better = self._routes.better_than(self._line.route)
         if better is not None:
             self._candidate = self._connect(better)

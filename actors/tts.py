@@ -23,7 +23,7 @@ from engine.actor import Actor, Ref
 from engine.clock import now, wall
 from engine.messages import Adopt, Down, Hush, Speak, SpeechAudio, SpeechWhole, Tick, TtsHeld
 from engine.routes import Route, Routes
-from engine.sentence_audio import USUAL_PACE, SentenceAudio
+from engine.sentence_audio import USUAL_PACE, SentenceAudio, letters
 from engine.settings import Settings
 from engine.supervision import Sockets
 from engine.telemetry import count
@@ -67,6 +67,7 @@ class _Line:
     route: Route[SpeakWay]
     commands: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)
     task: asyncio.Task[None] | None = None
+    began_s: float = field(default_factory=now)
     open: bool = False
     opened_s: float = 0.0
     useful: bool = False  # it brought what nobody had
@@ -106,9 +107,11 @@ class TtsActor(Actor):
         self._late: asyncio.TimerHandle | None = None
         self._suspected_s: float | None = None  # when it is certain that the vendor is late
         self._sockets = Sockets()
+        self._in_vain: list[Route[SpeakWay]] = []  # waited for since there last was audio
+        self._next = routes.all[0]  # to be connected to
         self._refused = ""  # why, if all ways refuse for good
         self._told_refused = False
-        self._paces: dict[str, float] = {}  # bytes a character, by voice
+        self._paces: dict[str, float] = {}  # bytes a letter, by voice
 
     async def started(self) -> None:
         self._line = self._connect(self._routes.best())
@@ -134,7 +137,7 @@ class TtsActor(Actor):
                 self.after(LOOK_S, message)
             case Tick("connect"):
                 if self._line is None:
-                    self._line = self._connect(self._routes.best())
+                    self._line = self._connect(self._next if self._next.well else self._routes.best())
             case _Opened(number):
                 self._opened(number)
             case _Ended():
@@ -182,8 +185,9 @@ class TtsActor(Actor):
             return
         self._stale_flushes += len(self._asked)
         self._asked.clear()
-        self._clears += 1
-        self._answered_s = now()
+        self._clears += (
+            1  # what was awaited is awaited since then: a mute vendor answers a Clear no more than a Speak
+        )
         self._line.commands.put_nowait(None)
 
     # --- the vendor
@@ -214,6 +218,7 @@ class TtsActor(Actor):
             return
         line.useful = True
         self._patience = 1.0
+        self._in_vain.clear()
         sentence.audio_at = sentence.audio_at or wall()
         self._dry_s = max(self._dry_s, now()) + len(payload) / audio.SAMPLE_RATE
         speak = sentence.speak
@@ -231,7 +236,7 @@ class TtsActor(Actor):
             if (
                 sentence.told_bytes and len(sentence.text) > 10
             ):  # a short one's pauses would count for too much
-                self._paces[sentence.voice] = sentence.told_bytes / len(sentence.text)
+                self._paces[sentence.voice] = sentence.told_bytes / letters(sentence.text)
             speak = sentence.speak
             self._media.tell(SpeechWhole(speak.epoch, speak.turn, speak.index))
 
@@ -242,8 +247,9 @@ class TtsActor(Actor):
 
         And once more: when our own loop was held up, what has come meanwhile has yet to be read.
         """
-        line, late_s = self._line, self._late_s()
-        if line is None or not line.open or late_s is None:
+        line = self._line
+        late_s = self._late_s(line) if line is not None else None
+        if line is None or late_s is None:
             self._suspected_s = None
             return
         if now() >= late_s:
@@ -256,12 +262,13 @@ class TtsActor(Actor):
                 self._late = self.after(late_s - now(), Tick("late"))
             return
         count("tts_stalls")
-        self._patience = min(self._patience * 2, self._patience_most)
         self._lose(line, "no audio in time", late=True)
 
-    def _late_s(self) -> float | None:
+    def _late_s(self, line: _Line) -> float | None:
         """When what is awaited is late; None: nothing is."""
         first_s, stall_s = self._first_audio_s * self._patience, self._stall_s * self._patience
+        if not line.open:
+            return max(line.began_s + first_s, self._dry_s - self._ahead_s) if self._queue else None
         if self._clears:
             return self._answered_s + first_s
         if not self._asked:
@@ -321,9 +328,11 @@ class TtsActor(Actor):
     def _lose(self, line: _Line, why: str, lost: VendorLost | None = None, *, late: bool = False) -> None:
         """What was asked of that socket is asked again, of the next one."""
         count("tts_lost")
-        if self._sockets.lost(now() - line.opened_s if line.open else 0.0, useful=line.useful) or late:
+        failed = self._sockets.lost(now() - line.opened_s if line.open else 0.0, useful=line.useful) or late
+        if failed:
             refused, for_good = (lost.refused, lost.for_good) if lost is not None else (False, False)
             line.route.failed(why, for_good=for_good, at_once=refused)
+            self._in_vain.append(line.route)
         self._drop(line)
         self._line = None
         self._queue.extendleft(reversed(self._asked))
@@ -332,9 +341,13 @@ class TtsActor(Actor):
         if self._routes.hopeless:
             self._refused = why
             return
+        once_more = line.open and self._in_vain == [line.route]  # after the first stall a new socket may do
         best = self._routes.best()
-        pause_s = self._sockets.pause_s(elsewhere=best is not line.route and best.well)
-        self.after(pause_s, Tick("connect"))
+        self._next = best if once_more or not failed else self._routes.instead_of(self._in_vain)
+        elsewhere = self._next is not line.route and self._next not in self._in_vain and self._next.well
+        if late and not elsewhere and not once_more:  # all may be slow, and none lost
+            self._patience = min(self._patience * 2, self._patience_most)
+        self.after(self._sockets.pause_s(elsewhere=elsewhere), Tick("connect"))
 
     def _face_refusal(self) -> None:
         """Nobody asks again before another call has found one well; who waits for a sentence is not kept waiting."""

@@ -1,7 +1,8 @@
 """The model, and what takes its place: is the key good, is the model there, does it answer?
 
 OpenAI, API reference: "Retrieve model", "Create chat completion", "Error codes". A model may be listed and not answer,
-for want of credit or because it takes no temperature; so it is asked for one word, with the settings that calls use.
+for want of credit or because it takes no temperature or no tools; so it is asked for one word as calls ask: with their
+settings, a tool, and a stream for the answer.
 """
 
 import asyncio
@@ -18,6 +19,14 @@ from launcher.plan import LOCAL, plan_for
 
 MODEL, FALLBACK = "thinks", "LLM_FALLBACK"
 _FEW_TOKENS = 16
+_TOOL: Any = {
+    "type": "function",
+    "function": {
+        "name": "get_opening_hours",
+        "description": "When the dealership is open.",
+        "parameters": {"type": "object", "properties": {}},
+    },
+}
 _NO_ANSWER = (openai.APIConnectionError, httpx2.HTTPError, aiohttp.ClientError, OSError)
 
 
@@ -97,9 +106,11 @@ async def _asked(vendor: openai.AsyncOpenAI, settings: Settings) -> None:
         model=settings.llm_model,
         messages=[{"role": "user", "content": "Say yes."}],
         max_completion_tokens=_FEW_TOKENS,
+        tools=[_TOOL],
+        stream=True,
         **options,
     )
-    if not answer.choices:
+    if not [choice async for chunk in answer for choice in chunk.choices]:
         raise ValueError("no choices")
 
 
@@ -125,7 +136,7 @@ def _refused(part: str, error: openai.APIStatusError, model: str, key: str, name
             return wrong(
                 part,
                 f"refuses what calls ask: {said}",
-                f"Change {named}, or empty LLM_TEMPERATURE if it is meant.",
+                f"Change {named} to a model that takes tools, or empty LLM_TEMPERATURE if that is meant.",
             )
     return wrong(
         part, f"answered {error.status_code}", "See the vendor's status page, and try again in a minute."

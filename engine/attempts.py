@@ -104,4 +104,4 @@ class Attempts:
 
     def _leaves_time(self, begin_s: float) -> bool:
         """Whether an attempt that begins then may bring something: most models need half of what they are given."""
-        return self.due_s - begin_s >= self._patience.first_token_s / 2
+        return self.due_s - begin_s >= min(self._patience.first_token_s, self._patience.budget_s) / 2

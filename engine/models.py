@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from engine.clock import now
 from engine.messages import Failure, ModelDelta, ModelDone, Others, Respond, Trouble, Usage
 from engine.routes import Route, Routes
 from engine.settings import Settings
@@ -46,6 +47,7 @@ class RoutedModel:
         self._routes = Routes([Route(model.name, model, *breaker) for model in models])
         self._first_token_s = settings.llm_first_token_s
         self._stall_s = settings.llm_stall_s
+        self._slow: set[str] = set()  # whose last first token came late, or never
         self._trials: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -58,7 +60,7 @@ class RoutedModel:
         """One attempt at a reply; its last piece is a `ModelDone`. Cancelling closes the connection."""
         route = self._route(ask)
         try:
-            async with aclosing(self._pieces(route.way, ask)) as pieces:
+            async with aclosing(self._pieces(route, ask)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, ModelDone):
                         route.worked()
@@ -67,23 +69,38 @@ class RoutedModel:
         except ModelFailed as failed:
             yield self._failed(route, ask, failed)
 
-    async def _pieces(self, model: OneModel, ask: Respond) -> AsyncGenerator[ModelDelta | ModelDone, None]:
-        limit_s, what = self._first_token_s, "first token"
-        async with aclosing(model.stream(ask)) as pieces:
+    async def _pieces(
+        self, route: Route[OneModel], ask: Respond
+    ) -> AsyncGenerator[ModelDelta | ModelDone, None]:
+        limit_s, what, first = self._first_s(route), "first token", True
+        began_s = now()
+        async with aclosing(route.way.stream(ask)) as pieces:
             while True:
                 try:
                     async with asyncio.timeout(limit_s):
                         piece = await anext(pieces)
                 except TimeoutError:
+                    if first:
+                        self._slow.add(route.name)
                     raise ModelFailed(f"no {what} within {limit_s:g} s", Trouble.SLOW) from None
                 except StopAsyncIteration:
                     raise ModelFailed("the stream ended without a finish_reason") from None
+                if first and now() - began_s <= self._first_token_s:
+                    self._slow.discard(route.name)
+                first = False
                 yield piece
                 if isinstance(piece, ModelDone):
                     async for _ in pieces:  # lets it read its body out, so that the connection is kept
                         pass
                     return
                 limit_s, what = self._stall_s, "next piece"
+
+    def _first_s(self, route: Route[OneModel]) -> float:
+        """How long its first token may take: twice as long for one that was late, if nobody else is well. It may be
+        slow, not lost, and given up again and again it would never answer.
+        """
+        alone = self._others(route) is not Others.WELL
+        return self._first_token_s * (2 if alone and route.name in self._slow else 1)
 
     def _done(self, route: Route[OneModel], done: ModelDone) -> ModelDone:
         fallback = "" if route is self._routes.all[0] else route.name
@@ -122,7 +139,7 @@ class RoutedModel:
 
     async def _trial(self, route: Route[OneModel], ask: Respond) -> None:
         try:
-            async with aclosing(self._pieces(route.way, ask)) as pieces:
+            async with aclosing(self._pieces(route, ask)) as pieces:
                 async for _ in pieces:
                     pass
         except ModelFailed as failed:

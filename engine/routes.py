@@ -9,7 +9,7 @@ A working vendor's socket may end at any time, which is no failure: `engine.supe
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -99,9 +99,9 @@ class Routes(Generic[Way]):
         well = next((route for route in self.all if route.well), None)
         return well or min(self.all, key=lambda route: route.rested_at_s)
 
-    def instead_of(self, route: Route[Way]) -> Route[Way]:
-        """Another that is well, for who has just waited for this one in vain; this one, if none is."""
-        return next((other for other in self.all if other is not route and other.well), route)
+    def instead_of(self, tried: Collection[Route[Way]]) -> Route[Way]:
+        """Another that is well, for who has just waited for these in vain; the best there is, if none is."""
+        return next((other for other in self.all if other not in tried and other.well), self.best())
 
     @property
     def hopeless(self) -> bool:

@@ -117,6 +117,13 @@ redis.call('EXPIRE', KEYS[1], ARGV[3])
 return times + 1
 """
 
+# What comes next, unless that has been decided.
+UNDECIDED = """
+local decided = redis.call('HGET', KEYS[1], 'next')
+if not decided or decided == '' then redis.call('HSET', KEYS[1], 'next', ARGV[1]) end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+"""
+
 # The news of a stream whose call has gone on in a new one is no longer the call's.
 MOVED = """
 if redis.call('HGET', KEYS[1], 'where_stream') ~= ARGV[1] then return end

@@ -2,7 +2,8 @@
 
 The same voice is asked for the whole sentence again, and as many whole frames as were had already are dropped: the
 words and their timing are the same. Another voice is asked for the rest of the text only, from the beginning of the
-word that was under way, found in proportion: by how long this voice took for earlier sentences.
+word that was under way, found in proportion: by how long this voice took for earlier sentences. Digits take many times
+as long as letters ("$1,249.50" is eleven words), so they count for more.
 """
 
 import re
@@ -11,8 +12,9 @@ from dataclasses import dataclass
 from engine import audio
 from engine.messages import Speak
 
-USUAL_PACE = audio.SAMPLE_RATE / 15  # bytes a character, of a voice that has said nothing yet
+USUAL_PACE = audio.SAMPLE_RATE / 15  # bytes a letter, of a voice that has said nothing yet
 _WORD = re.compile(r"\S+")
+_SPOKEN = dict.fromkeys("0123456789", 6.0) | {"$": 8.0, "%": 8.0, ",": 5.0, "-": 4.0}  # letters that it takes
 
 
 @dataclass
@@ -34,7 +36,7 @@ class SentenceAudio:
         return cls(speak, speak.text)
 
     def ask(self, voice: str, pace: float) -> str:
-        """The text to ask that voice for. `pace`: bytes a character of the voice that spoke so far."""
+        """The text to ask that voice for. `pace`: bytes a letter of the voice that spoke so far."""
         if self.told_bytes and voice != self.voice:
             self.text = rest_of(self.text, self.told_bytes / pace)
             self.told_bytes = 0
@@ -52,8 +54,13 @@ class SentenceAudio:
         return payload
 
 
-def rest_of(text: str, characters: float) -> str:
-    """`text` from the beginning of the word in which so many of its characters have been spoken; never nothing."""
+def letters(text: str) -> float:
+    """How long it takes to say, in letters of plain text."""
+    return sum(_SPOKEN.get(character, 1.0) for character in text)
+
+
+def rest_of(text: str, said: float) -> str:
+    """`text` from the beginning of the word in which so many of its `letters` have been spoken; never nothing."""
     starts = [word.start() for word in _WORD.finditer(text)]
-    begun = [start for start in starts if start <= characters]
+    begun = [start for start in starts if letters(text[:start]) <= said]
     return text[begun[-1] :] if begun else text

@@ -152,6 +152,7 @@ class SessionStore(RedisClient):
         self._write = Script(self._redis, scripts.WRITE)
         self._token = Script(self._redis, scripts.TOKEN)
         self._broke = Script(self._redis, scripts.BROKE)
+        self._undecided = Script(self._redis, scripts.UNDECIDED)
         self._moved = Script(self._redis, scripts.MOVED)
         self._over = Script(self._redis, scripts.OVER)
         self._asked = Script(self._redis, scripts.ASKED)
@@ -245,8 +246,12 @@ class SessionStore(RedisClient):
         return token
 
     async def gave_up(self, call: str, told: bool) -> None:
-        """Nobody can run this call: `stream-ended` is to answer with the fallback; `told`: the caller knows why."""
-        await self._keep(call, "next", b"fallback" if told else b"unsaid")
+        """Nobody can run this call: `stream-ended` is to answer with the fallback; `told`: the caller knows why.
+
+        If it has been decided what comes next, that is not changed: who asked for a person gets one.
+        """
+        args: list[bytes | int] = [b"fallback" if told else b"unsaid", self._ttl_s]
+        await self._answer(self._undecided, keys=[_key(call)], args=args)
 
     async def _keep(self, call: str, name: str, value: bytes) -> None:
         """Puts one field; the session, perhaps a new one, has its whole time to live again."""

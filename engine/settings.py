@@ -173,7 +173,7 @@ class Settings(BaseSettings):
         description="Longest silence of recognition while the caller speaks, in seconds; Deepgram tells of its results about once a second",
     )
     stt_silence_most_s: float = Field(
-        30.0,
+        4.0,
         gt=0,
         description="Longest that this silence may become, in seconds: it is doubled with each socket that is silent too, as a line's noise may be loud without being words",
     )

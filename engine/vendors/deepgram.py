@@ -8,7 +8,7 @@ unknown listen message comes as None, and on speak every text message comes as o
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
 
 import httpx
@@ -363,16 +363,10 @@ class SpeakRequests:
         while True:
             text = await self._texts.get()
             try:
-                chunks = self._speak.generate(
-                    text=text,
-                    model=self._model,
-                    encoding="mulaw",
-                    sample_rate=audio.SAMPLE_RATE,
-                    container="none",  # else a header of 44 bytes is heard as a click
-                )
-                async with aclosing(chunks):
-                    async for chunk in chunks:
-                        self._events.put_nowait(AudioCame(chunk))
+                await self._say(text)
+            except VendorLost as lost:
+                self._events.put_nowait(lost)
+                return
             except ApiError as error:
                 why = f"Deepgram refused to speak: HTTP {error.status_code} {error.body}"
                 self._events.put_nowait(VendorLost(why, status=error.status_code or 0))
@@ -383,6 +377,25 @@ class SpeakRequests:
                 )
                 return
             self._events.put_nowait(FlushDone())
+
+    async def _say(self, text: str) -> None:
+        """Raises `VendorLost` for an answer that is not speech, beside what the SDK raises."""
+        came = 0
+        async with self._speak.with_raw_response.generate(
+            text=text,
+            model=self._model,
+            encoding="mulaw",
+            sample_rate=audio.SAMPLE_RATE,
+            container="none",  # else a header of 44 bytes is heard as a click
+        ) as answer:
+            kind = {name.lower(): value for name, value in answer.headers.items()}.get("content-type", "")
+            if kind.startswith(("text/", "application/json")):
+                raise VendorLost(f"what speaks by REST answered with {kind}")
+            async for chunk in answer.data:
+                came += len(chunk)
+                self._events.put_nowait(AudioCame(chunk))
+        if not came and any(character.isalnum() for character in text):
+            raise VendorLost("what speaks by REST said nothing")
 
 
 def took_nothing(error: Exception) -> VendorLost:

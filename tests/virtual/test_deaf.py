@@ -62,6 +62,22 @@ def test_what_was_said_meanwhile_is_answered_without_asking_for_it(redis_url: st
     play(story, redis_url, BYE)
 
 
+def test_who_was_told_so_is_told_that_they_are_heard_though_the_host_was_lost_meanwhile(
+    redis_url: str,
+) -> None:
+    async def story(rig: Rig) -> None:
+        await greeted(rig)
+        rig.mouth.lose(DOWN)
+        await rig.hears("Please hold on.")
+        await rig.quiet()
+        await rig.crash()
+        await asyncio.sleep(0.3)
+        rig.mouth.refuses = None
+        await rig.hears(phrases.HEARING_AGAIN.split(". ")[0])
+
+    play(story, redis_url, BYE)
+
+
 def test_what_the_agent_is_saying_is_said_to_its_end_first(redis_url: str) -> None:
     async def story(rig: Rig) -> None:
         await greeted(rig)

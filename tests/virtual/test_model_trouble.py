@@ -49,6 +49,35 @@ def test_a_reply_that_nobody_can_end_is_apologised_for_after_its_last_whole_sent
     play(story, redis_url, stalled, fails(how="stall"), spare_rules=[fails(how="stall")])
 
 
+@pytest.mark.parametrize("spare_s", [None, 3.0])
+@pytest.mark.parametrize("first_s", [2.6, 4.0])
+def test_a_model_that_is_slow_and_not_lost_answers_soon(
+    redis_url: str, first_s: float, spare_s: float | None
+) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        for _ in range(3):
+            await rig.quiet()
+            before = len(rig.heard)
+            await rig.mouth.say("When do you open")
+            await rig.until(lambda before=before: rig.heard[before:].endswith(("fine?", APOLOGY)))
+        assert "We open at eight in the morning." in rig.heard
+
+    def slow(first_token_s: float) -> dict[str, Any]:
+        return {"answer": WELL["answer"] | {"first_token_s": first_token_s}}
+
+    play(story, redis_url, slow(first_s), spare_rules=None if spare_s is None else [slow(spare_s)])
+
+
+def test_a_failure_is_mended_however_long_a_first_token_may_take(redis_url: str) -> None:
+    async def story(rig: Rig) -> None:
+        await rig.hears("How can I help?")
+        await rig.mouth.say("When do you open")
+        await rig.hears("Is that fine?")
+
+    play(story, redis_url, fails(1, status=500), WELL, settings=new_settings(llm_first_token_s=12.0))
+
+
 def test_a_clause_that_nobody_can_end_is_taken_back(redis_url: str) -> None:
     clause = "We can do the oil change and the new brakes for you on Friday in the morning at nine,"
     answer = {"say": clause + " but only if you bring the car the evening before.", "first_token_s": 0.3}

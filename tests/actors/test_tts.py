@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as HttpRoute
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -664,3 +667,31 @@ async def test_a_clear_that_is_never_answered_does_not_mute_the_agent(
         await hand.says(b"two", "Flushed", socket=1)
         await agent.whole(2, 0)
         assert agent.audio_of(2, 0) == b"two"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"", "audio/mulaw"),
+        (b"<html>maintenance</html>" * 50, "text/html"),
+        (b'{"err_code":"X"}', "application/json"),
+    ],
+)
+async def test_what_rest_answers_that_is_no_speech_is_not_heard(body: bytes, kind: str) -> None:
+    async def speaks(_: Request) -> Response:
+        return Response(body, media_type=kind)
+
+    async def refuses(websocket: WebSocket) -> None:
+        await websocket.send_denial_response(Response("", 503))
+
+    path = "/v1/speak"
+    odd = Starlette(routes=[HttpRoute(path, speaks, methods=["POST"]), WebSocketRoute(path, refuses)])
+    async with (
+        serving(odd) as first,
+        serving(marks_app(FAST)) as second,
+        running(Line(first.http_url, tts_fallback=second.http_url)) as agent,
+    ):
+        agent.speak(1, 0, "Hello there.")
+        await agent.whole(1, 0)
+        assert agent.said(1, 0) == "Hello there."
+        assert unbroken(agent, 1, 0)

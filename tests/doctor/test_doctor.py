@@ -24,6 +24,7 @@ from doctor.report import print_findings, print_for_twilio
 from engine.probe import is_probe
 from engine.settings import Settings
 from launcher.services import Services
+from local.chat import Text
 from simulators.twilio import Fault
 from tests.doctor.standins import SECRETS, Bench, bench
 from tests.refusing import no_writes
@@ -208,6 +209,18 @@ async def test_what_the_model_refuses_is_told_with_its_remedy(well: Bench, refus
     line = await the_wrong_line(well, verdict)
     assert line.part == "thinks"
     assert what in line.what
+
+
+async def test_a_model_is_asked_as_calls_ask_it(well: Bench) -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def reply(request: dict[str, Any]) -> AsyncIterator[Text]:
+        asked.append(request)
+        yield Text("Yes.")
+
+    well.openai.reply = reply  # type: ignore[method-assign]
+    assert bad(await looked(well)) == {}
+    assert [bool(one["stream"] and one["tools"]) for one in asked] == [True, True]
 
 
 async def test_a_model_in_reserve_that_is_not_there_is_told(well: Bench) -> None:

@@ -573,6 +573,16 @@ async def test_that_redis_is_back_is_found_out_with_nobody_writing(redis_url: st
         assert await store.write(CALL, Order(epoch, 3, 1), {"next": b"hangup"}) is Written.OK
 
 
+async def test_who_gives_up_changes_nothing_that_was_decided(store: SessionStore) -> None:
+    epoch = (await store.take(CALL, 0)).epoch
+    await store.write(CALL, Order(epoch, 2, 1), {"next": b""})
+    await store.gave_up(CALL, told=False)
+    assert (await store.read(CALL)).next == "unsaid"  # type: ignore[union-attr]
+    await store.write(CALL, Order(epoch, 3, 2), {"next": b"transfer"})
+    await store.gave_up(CALL, told=True)
+    assert (await store.read(CALL)).next == "transfer"  # type: ignore[union-attr]
+
+
 async def test_a_redis_that_takes_no_writes_is_away_until_it_does(redis_url: str) -> None:
     async with store_at(redis_url) as store:
         epoch = (await store.take(CALL, 0)).epoch

@@ -2,13 +2,12 @@
 
 import asyncio
 
-from starlette.types import Receive, Scope, Send
-
 from engine.clock import now
 from local.speech.params import Refusal
 from simulators.vendors import Speech
 from tests.faults.figures import Figures
-from tests.faults.wired import DOWN, wired
+from tests.faults.speeches import HalfOpen, Hanging, Late
+from tests.faults.wired import DOWN, Wired, wired
 
 SENTENCE = "I need an oil change and new brakes on Friday."
 ANSWER = {"user": "brakes", "answer": {"say": "Friday it is.", "first_token_s": 0.1}}
@@ -64,29 +63,54 @@ async def test_a_vendor_whose_new_sockets_tell_nothing_either_while_another_can_
             assert call.understood == [SENTENCE]
 
 
+async def test_a_fallback_is_not_left_before_it_has_answered(redis_url: str, figures: Figures) -> None:
+    for figure in figures.of("recognition: half-open, fallback with 0.4 s of latency", "the same", "nothing"):
+        first = HalfOpen()
+        async with wired(redis_url, ANSWER, speech=first, fallback=Late(0.4)) as call:
+            first.dead = True
+            begun_s = now()
+            call.begins_to_say(SENTENCE)
+            figure.found_s.append(await call.event("stt_lost") - begun_s)
+            figure.mended_s.append(await call.event("stt_back") - begun_s)
+            await call.hears("Friday it is.")
+            assert call.understood == [SENTENCE]
+            assert "hear you" not in call.heard
+            assert first.watch.count("speak") == 1
+
+
+async def test_new_sockets_that_are_half_open_for_a_while_are_left_as_soon_as_the_first(
+    redis_url: str, figures: Figures
+) -> None:
+    heard = "that they can't be heard; then what they said is answered"
+    for figure in figures.of("recognition: half-open for 8 s, no fallback", "the same", heard):
+        speech = HalfOpen()
+        async with wired(redis_url, ANSWER, speech=speech) as call:
+            speech.dead = True
+            saying = asyncio.create_task(says_it_again(call))
+            await asyncio.sleep(8.0)
+            speech.dead = False
+            well_s = now()
+            figure.mended_s.append(await call.event("stt_back") - well_s)
+            saying.cancel()
+            await call.hears("Friday it is.")
+            assert figure.mended_s[-1] < (call.settings.stt_silence_most_s + MENDED_S) * MOST / 5
+
+
+async def says_it_again(call: Wired) -> None:
+    """As who gets no answer does."""
+    while True:
+        call.begins_to_say(SENTENCE)
+        await call.has_said()
+        await asyncio.sleep(2.0)
+
+
 async def test_handshakes_that_hang_while_another_can_hear(redis_url: str, figures: Figures) -> None:
-    hangs = asyncio.Event()
-
-    class Hanging(Speech):
-        """A vendor that takes connections, and then lets handshakes wait."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            inner = self.app
-
-            async def app(scope: Scope, receive: Receive, send: Send) -> None:
-                if hangs.is_set() and scope["type"] == "websocket" and "listen" in scope["path"]:
-                    await asyncio.sleep(3600)
-                await inner(scope, receive, send)
-
-            self.app = app
-
     for figure in figures.of("recognition: handshakes hang, fallback", "`STT_OPEN_S`", "nothing"):
-        hangs.clear()
-        async with wired(redis_url, ANSWER, speech=Hanging(), fallback=Speech()) as call:
+        first = Hanging("listen")
+        async with wired(redis_url, ANSWER, speech=first, fallback=Speech()) as call:
             call.begins_to_say(SENTENCE)
             await call.has_said(frames_left=60)
-            hangs.set()
+            first.hangs = True
             at_s = await call.cut("listen")
             figure.mended_s.append(await call.event("stt_back") - at_s)
             await call.hears("Friday it is.")

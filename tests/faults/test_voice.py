@@ -9,6 +9,7 @@ from local.speech.watch import Limits
 from simulators.marks import MarksDelays
 from simulators.vendors import Speech
 from tests.faults.figures import Figure, Figures
+from tests.faults.speeches import Hanging
 from tests.faults.wired import DOWN, Wired, wired
 from tests.virtual.rig import CALL
 
@@ -118,6 +119,16 @@ async def test_a_vendor_that_is_down_while_another_can_speak(redis_url: str, fig
             await call.speech.watch.until(
                 lambda watch: watch.count("speak") == 1
             )  # to come back between turns
+
+
+async def test_a_vendor_that_hangs_while_another_can_speak(redis_url: str, figures: Figures) -> None:
+    heard = "the sentence, in another voice, longest break {gap}"
+    for figure in figures.of("voice: hangs in mid-sentence, by REST too, fallback", "timers", heard):
+        first = Hanging("speak", MarksDelays(voice_speed=4.0))
+        async with wired(redis_url, TELL, speech=first, fallback=Speech()) as call:
+            await told_so_far(call)
+            first.hangs = first.watch.mute = True
+            await until_over(call, now(), figure)
 
 
 async def test_flushes_that_are_ignored(redis_url: str, figures: Figures) -> None:

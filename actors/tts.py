@@ -185,9 +185,7 @@ class TtsActor(Actor):
             return
         self._stale_flushes += len(self._asked)
         self._asked.clear()
-        self._clears += (
-            1  # what was awaited is awaited since then: a mute vendor answers a Clear no more than a Speak
-        )
+        self._clears += 1  # awaited since the Speak was: a mute vendor answers neither
         self._line.commands.put_nowait(None)
 
     # --- the vendor

@@ -34,58 +34,37 @@ class Run:
     result: dict[str, Any]
 
 
-class Demo:
-    """One under way, in a directory of its own; what it prints is read by a thread."""
-
-    def __init__(self, home: Path, *options: str) -> None:
-        self._home, self._result = home, home / "result.json"
-        self._run = secrets.token_hex(16)
-        self._lines: list[str] = []
-        self._greeted = threading.Event()  # or it is over
-        self._process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "demo", "--plain", "--json", str(self._result), *options],
-            cwd=home,
-            env={**os.environ, "PYTHONPATH": str(ROOT), _MARK: self._run},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._limit = threading.Timer(LIMIT_S, self._process.kill)
-        self._limit.start()
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.append(line)
-            if "How can I help you today?" in line:
-                self._greeted.set()
-        self._greeted.set()
-
-    def wait_for_the_greeting(self) -> None:
-        """Until its start, which takes both cores, is done, and the agent has greeted the caller."""
-        self._greeted.wait()
-
-    def over(self) -> Run:
-        """Waits for its end."""
-        self._reader.join()
-        status = self._process.wait()
-        self._limit.cancel()
-        output = "".join(self._lines)
-        assert _left_running(self._run) == [], output
-        assert self._result.exists(), output
-        return Run(self._home, status, output, json.loads(self._result.read_text()))
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
-    """The demo with a caller who speaks, and with one who is mute: the second starts while the first waits in vain."""
+    """The demo with a caller who speaks, and with one who is mute, one after the other: a start takes both cores."""
     seed = random.SystemRandom().randrange(100_000)
-    mute = Demo(tmp_path_factory.mktemp("mute"), "--seed", "1", "--mute")
-    mute.wait_for_the_greeting()
-    speaking = Demo(tmp_path_factory.mktemp("speaking"), "--seed", str(seed))
-    return speaking.over(), mute.over()
+    return (
+        _demo(tmp_path_factory.mktemp("speaking"), "--seed", str(seed)),
+        _demo(tmp_path_factory.mktemp("mute"), "--seed", "1", "--mute"),
+    )
+
+
+def _demo(home: Path, *options: str) -> Run:
+    """Runs the demo in a directory of its own."""
+    run = secrets.token_hex(16)
+    result = home / "result.json"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "demo", "--plain", "--json", str(result), *options],
+        cwd=home,
+        env={**os.environ, "PYTHONPATH": str(ROOT), _MARK: run},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    limit = threading.Timer(LIMIT_S, process.kill)
+    limit.start()
+    try:
+        output, _ = process.communicate()
+    finally:
+        limit.cancel()
+    assert _left_running(run) == [], output
+    assert result.exists(), output
+    return Run(home, process.returncode, output, json.loads(result.read_text()))
 
 
 def _left_running(run: str) -> list[str]:

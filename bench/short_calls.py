@@ -15,7 +15,9 @@ VOICE = "/api/v1/voice"
 CALL_LIMIT_S = 60.0
 TOOL_S = 0.7  # how long NHTSA takes
 QUESTION = "Tell me this"
-GREETING = "Thanks for"  # it is interrupted: these calls are short
+GREETING = (
+    "T"  # it is interrupted, at its first letter: where a busy machine makes frames late, words have holes
+)
 _SERIALS = itertools.count(100_000)
 
 _FICTIONAL = tuple(f"+131255501{last:02}" for last in range(18, 98))

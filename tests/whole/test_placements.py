@@ -73,8 +73,6 @@ async def placed_in(bench: Bench) -> Placed:
         await c.hang_up()
 
     async with own_twilio(bench):
-        if bench.app.settings.placement == "split":
-            await spares(bench)
         talks = [await sarah_books(bench), *[await bench.dial(waits) for _ in range(CALLS - 1)]]
         try:
             ran = await where(bench, talks)
@@ -97,7 +95,11 @@ async def placed(
             node_bench(chosen, home) for chosen, home in zip(OWN_APPS.values(), directories, strict=True)
         ]
         benches = await asyncio.gather(*(running.enter_async_context(node) for node in nodes))
-        found = await asyncio.gather(*(placed_in(one) for one in [whole_bench, *benches]))
+        everywhere = [whole_bench, *benches]
+        for one in everywhere:
+            if one.app.settings.placement == "split":
+                await spares(one)  # of all, before anybody calls: a host that starts takes a core from them
+        found = await asyncio.gather(*(placed_in(one) for one in everywhere))
         yield dict(zip(["shared hosts", *OWN_APPS], found, strict=True))
 
 

@@ -34,9 +34,8 @@ from actors.stream import StreamActor, StreamPorts
 from actors.taping import make_taped_call
 from actors.tool import ToolActor
 from actors.toolport import ToolPort, Unanswered
-from crm import prompt
+from crm import demo_data
 from crm.database import async_url
-from crm.seed import SERVICES
 from crm.tools import DealershipTools, Limits
 from engine import media_socket, telemetry
 from engine.actor import Actor, Ref, spawn
@@ -456,7 +455,7 @@ class _ServedTools(ToolActor):
 def build(settings: Settings) -> serve.Application:
     """The Serve application: a fixed number of ingress replicas, and an autoscaled pool of ToolActors."""
     if not settings.stt_keyterms:
-        terms = ",".join(name for name, *_ in SERVICES)
+        terms = ",".join(service.name for service in demo_data.workshop().services)
         settings = settings.model_copy(update={"stt_keyterms": terms})
     tools = serve.deployment(
         name=TOOL_ACTOR,

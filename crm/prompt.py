@@ -1,19 +1,16 @@
-"""What the agent says first, and what the model is told: fixed part first, so that prompts are cached.
+"""What the model is told: fixed part first, so that prompts are cached.
 
-Caller ID can be forged. Whoever calls from a known number whose call is not attested (STIR level A) is
-greeted by first name at most, and nothing of their file is in the prompt.
+Caller ID can be forged. Of whoever calls from a known number that is not trusted, nothing but a first name is in the prompt.
 """
 
 import datetime as dt
-import string
 from collections.abc import Sequence
 
-from crm.booking import ALTERNATIVES, HOURS
-from crm.records import CustomerRecord, ServiceRecord
+from crm.records import CustomerRecord
+from crm.slots import ALTERNATIVES
+from crm.workshop import ServiceType, Span, Workshop
 
-FIELDS = frozenset({"name", "dealership", "car", "service"})
-
-_STALE_DAYS = 330  # beyond this, a month's name alone would mean the wrong year
+_SOON_DAYS = 21  # holidays that are told
 
 RULES = f"""You are the telephone receptionist of {{dealership}}, a car dealership with a service workshop.
 You are on a live phone call. What you write is spoken aloud, word for word.
@@ -46,134 +43,98 @@ What to do:
 - When the caller is done, say a short goodbye and then use end_call to hang up."""
 
 
-class PromptError(Exception):
-    """A greeting template can't be used; the message says why."""
-
-
-def check_template(template: str) -> None:
-    """Raises `PromptError` if a greeting template is malformed or has fields that don't exist."""
-    try:
-        fields = _fields(template)
-        formatted = [part for part in string.Formatter().parse(template) if part[2] or part[3]]
-    except ValueError as error:
-        raise PromptError(
-            f"GREETING is not a valid template ({error}): write {{{{ and }}}} for braces"
-        ) from None
-    unknown = sorted(fields - FIELDS)
-    if unknown:
-        known = ", ".join(f"{{{name}}}" for name in sorted(FIELDS))
-        raise PromptError(f"GREETING has the unknown field {{{unknown[0]}}}: use only {known}")
-    if formatted:
-        name = formatted[0][1]
-        raise PromptError(
-            f"GREETING formats the field {name}: write {{{name}}} with nothing else in the braces"
-        )
-
-
-def greeting(
-    dealership: str, customer: CustomerRecord | None, attested: bool, today: dt.date, template: str = ""
-) -> str:
-    """What the caller hears first.
-
-    A template is used when all of its fields are known for this caller and may be said to them;
-    otherwise the dealership's own greeting is.
-    """
-    values = _sayable(dealership, customer, attested)
-    if template and _fields(template) <= values.keys():
-        return template.format(**values)
-    if "name" not in values:
-        return f"Thanks for calling {dealership}. How can I help you today?"
-    opening = f"Hi {values['name']}, thanks for calling {dealership}."
-    if customer is not None and customer.last_service is not None and "service" in values:
-        when = _month(dt.date.fromisoformat(customer.last_service.date), today)
-        since = f"How is the {values['car']} since its {values['service']} in {when}?"
-        return f"{opening} {since} How can I help you today?"
-    if "car" in values:
-        return f"{opening} How is the {values['car']} doing? How can I help you today?"
-    return f"{opening} How can I help you today?"
-
-
 def system_prompt(
     dealership: str,
-    services: Sequence[ServiceRecord],
-    customer: CustomerRecord | None,
+    workshop: Workshop | None,
+    customers: Sequence[CustomerRecord],
     *,
     caller: str,
-    attested: bool,
+    trusted: bool,
     now: dt.datetime,
     rules: str = "",
 ) -> str:
     """The model's instructions. `rules` replaces ours; hours, services, date and customer always follow.
 
-    `now` is in the dealership's time zone.
+    `now` is in the dealership's time zone; `workshop` is None while it is not known.
     """
-    offers = ", ".join(f"{s.name} ({s.minutes} min, {s.price})" for s in services)
+    offers = ", ".join(f"{s.name} ({s.minutes} min, {_price(s)})" for s in workshop.services) if workshop else ""
     fixed = [
         rules or RULES.replace("{dealership}", dealership),
         "",
         f"Dealership: {dealership}.",
-        f"Opening hours: {opening_hours()}.",
+        f"Opening hours: {opening_hours(workshop, now.date()) if workshop else 'not known right now'}.",
         f"Services: {offers or 'not known right now'}.",
         "",
     ]
     today = f"Today is {now:%A}, {now:%Y-%m-%d}, {now:%H:%M}."
     number = "Caller's number: withheld." if caller == "anonymous" else f"Caller's number: {caller}."
-    return "\n".join([*fixed, today, number, *_customer_lines(customer, attested)])
+    return "\n".join([*fixed, today, number, *_customer_lines(customers, trusted)])
 
 
-def opening_hours() -> str:
-    """The hours as a sentence fragment, from the booking rules."""
-    groups: list[tuple[list[int], tuple[dt.time, dt.time] | None]] = []
+def opening_hours(workshop: Workshop, today: dt.date) -> str:
+    """The week's hours as a sentence fragment, with what is different in the next three weeks."""
+    groups: list[tuple[list[int], tuple[Span, ...]]] = []
     for day in range(7):
-        hours = HOURS.get(day)
-        if groups and groups[-1][1] == hours:
+        spans = workshop.week.get(day, ())
+        if groups and groups[-1][1] == spans:
             groups[-1][0].append(day)
         else:
-            groups.append(([day], hours))
-    return ", ".join(_group(days, hours) for days, hours in groups)
+            groups.append(([day], spans))
+    soon = [one for one in workshop.holidays if 0 <= (one.day - today).days < _SOON_DAYS]
+    special = [
+        f"{one.name}, {one.day:%A} {one.day.isoformat()}: {_spans(one.spans) or 'closed'}" for one in soon
+    ]
+    return ", ".join([_group(days, spans) for days, spans in groups] + special)
 
 
-def _group(days: list[int], hours: tuple[dt.time, dt.time] | None) -> str:
+def _group(days: list[int], spans: tuple[Span, ...]) -> str:
     names = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-    span = names[days[0]] if len(days) == 1 else f"{names[days[0]]} to {names[days[-1]]}"
-    return f"{span} {hours[0]:%H:%M} to {hours[1]:%H:%M}" if hours else f"closed on {span}"
+    which = names[days[0]] if len(days) == 1 else f"{names[days[0]]} to {names[days[-1]]}"
+    return f"{which} {_spans(spans)}" if spans else f"closed on {which}"
 
 
-def _customer_lines(customer: CustomerRecord | None, attested: bool) -> list[str]:
-    if customer is None:
+def _spans(spans: tuple[Span, ...]) -> str:
+    return " and ".join(f"{opens:%H:%M} to {closes:%H:%M}" for opens, closes in spans)
+
+
+def _price(service: ServiceType) -> str:
+    """The price as it is written: "$59", "$25.50", "$59 to $79" or "free"."""
+    low, high = (_dollars(cents) for cents in (service.price_from_cents, service.price_to_cents))
+    if not service.price_to_cents:
+        return "free"
+    return low if low == high else f"{low} to {high}"
+
+
+def _dollars(cents: int) -> str:
+    dollars, rest = divmod(cents, 100)
+    return f"${dollars}.{rest:02d}" if rest else f"${dollars}"
+
+
+def _customer_lines(customers: Sequence[CustomerRecord], trusted: bool) -> list[str]:
+    if not customers:
         return ["Customer: not known. Ask for the name before booking."]
-    if not attested:
+    if len(customers) > 1:
+        return [
+            "Customer: several customers share this number, so the caller is not verified.",
+            f"Customer: ask who is calling. {_UNTIL}",
+        ]
+    customer = customers[0]
+    if not trusted:
         return [
             f"Customer: the number is {customer.first_name}'s, but the caller is not verified.",
-            "Customer: do not mention cars, visits, appointments or the full name until the caller has said "
-            "their own full name and it matches the file.",
+            f"Customer: {_UNTIL}",
         ]
     lines = [f"Customer: {customer.name}, customer since {customer.since}."]
-    lines += [f"Customer: drives a {car.year} {car.make} {car.model}." for car in customer.vehicles]
+    if customer.preferred_name:
+        lines.append(f"Customer: wants to be called {customer.preferred_name}.")
+    lines += [f"Customer: drives a {car.name}." for car in customer.vehicles]
     if customer.last_service:
-        lines.append(
-            f"Customer: last service was {customer.last_service.service} on {customer.last_service.date}."
-        )
+        last = customer.last_service
+        lines.append(f"Customer: last service was {last.service} on {last.day.isoformat()}.")
     return lines
 
 
-def _fields(template: str) -> set[str]:
-    return {field for _, field, _, _ in string.Formatter().parse(template) if field is not None}
-
-
-def _sayable(dealership: str, customer: CustomerRecord | None, attested: bool) -> dict[str, str]:
-    """What may be said to this caller, by template field."""
-    values = {"dealership": dealership}
-    if customer is None:
-        return values
-    if customer.first_name:
-        values["name"] = customer.first_name
-    if attested and customer.vehicles:
-        values["car"] = customer.vehicles[0].model
-        if customer.last_service:
-            values["service"] = customer.last_service.service
-    return values
-
-
-def _month(day: dt.date, today: dt.date) -> str:
-    return f"{day:%B}" if (today - day).days < _STALE_DAYS else f"{day:%B %Y}"
+_UNTIL = (
+    "Do not mention cars, visits, appointments or a full name, and change nothing that exists, until lookup_customer has found them. "
+    "It needs what the caller says of themselves: their full name, or a detail of their car. Booking something new needs no proof."
+)

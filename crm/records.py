@@ -1,60 +1,124 @@
-"""What is told of a customer, in the shape that tools answer with."""
+"""What the repository speaks in: customers, cars, appointments. Values only."""
+
+import datetime as dt
 
 import msgspec
+import phonenumbers
+
+REGION = "US"  # of numbers that are said without a country: +1 for the United States and Canada alike
 
 
 class VehicleRecord(msgspec.Struct, frozen=True):
-    """A car; `year` is its model year."""
+    """A car; `year` is its model year, `mileage` in miles. What is not known is None."""
 
+    id: int
     year: int
     make: str
     model: str
-    vin: str
+    vin: str | None = None
+    mileage: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Year, make and model."""
+        return f"{self.year} {self.make} {self.model}"
 
 
 class LastService(msgspec.Struct, frozen=True):
-    """The newest visit; `date` is YYYY-MM-DD."""
+    """The newest visit of any car."""
 
     service: str
-    date: str
+    day: dt.date
+    vehicle: int
 
 
 class CustomerRecord(msgspec.Struct, frozen=True):
     """A customer. `vehicles` has the one that was in the workshop last first; `since` is a year."""
 
+    id: int
     name: str
-    phone: str
     since: int
+    preferred_name: str | None = None
+    phones: tuple[str, ...] = ()
     vehicles: tuple[VehicleRecord, ...] = ()
     last_service: LastService | None = None
 
     @property
     def first_name(self) -> str:
         """What they are called in a greeting."""
-        return self.name.split()[0] if self.name.split() else ""
+        name = (self.preferred_name or self.name).split()
+        return name[0] if name else ""
 
 
-class ServiceRecord(msgspec.Struct, frozen=True):
-    """A service of the workshop."""
+class AppointmentRecord(msgspec.Struct, frozen=True):
+    """An appointment. `vehicle` is in words; `bay` and `technician` are ids, for the office also names."""
 
-    name: str
-    minutes: int
-    price_cents: int
+    id: int
+    service: str
+    start: dt.datetime
+    end: dt.datetime
+    bay: int
+    technician: int | None = None
+    vehicle: str | None = None
+    customer: int | None = None
+    phone: str | None = None
+    name: str | None = None
+    call: str = ""
+    booked: bool = True
 
-    @property
-    def price(self) -> str:
-        """The price as it is written: "$59", "$59.50" or "free"."""
-        if not self.price_cents:
-            return "free"
-        dollars, cents = divmod(self.price_cents, 100)
-        return f"${dollars}.{cents:02d}" if cents else f"${dollars}"
+
+class NewAppointment(msgspec.Struct, frozen=True):
+    """What a booking writes. `key` is the idempotency key that it is made under, `vehicle_id` a car of the customer's."""
+
+    service: int
+    start: dt.datetime
+    end: dt.datetime
+    bay: int
+    technician: int
+    call: str
+    key: str
+    customer: int | None = None
+    phone: str | None = None
+    name: str | None = None
+    vehicle: str | None = None
+    vehicle_id: int | None = None
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Whose appointments a caller may see and change: of the `customer` whom they have shown to be; those that belong to
+    no customer and were booked from `phone`, where the number is enough; and always what this `call` has booked."""
+
+    call: str
+    customer: int | None = None
+    phone: str | None = None
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """Who the caller of a call has shown to be (a customer's id), and how often they have tried."""
+
+    customer: int | None = None
+    tries: int = 0
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What became of a key: the hash of the tool and arguments that it was used with, and the result.
+
+    Without a hash the key is void: nothing was done under it, and nothing ever will be.
+    """
+
+    arguments_hash: str | None
+    result: dict[str, object]
 
 
 def e164(text: str) -> str | None:
-    """A North American number as callers say it, in E.164; numbers with a plus are taken as they are."""
-    digits = "".join(c for c in text if c.isascii() and c.isdigit())
-    if text.strip().startswith("+"):
-        return f"+{digits}" if 8 <= len(digits) <= 15 else None
-    if len(digits) == 11 and digits.startswith("1"):
-        return f"+{digits}"
-    return f"+1{digits}" if len(digits) == 10 else None
+    """A telephone number as callers say or write it, in E.164; None if it is none.
+
+    Numbers without a country are North American. Whether a number is in use is not asked: fictional ones pass.
+    """
+    try:
+        number = phonenumbers.parse(text, REGION)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_possible_number(number):
+        return None
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)

@@ -1,71 +1,56 @@
-"""Demo data: services and a few fictional customers. Running it again changes nothing."""
+"""Demo data: a workshop and a few fictional customers. Running it again changes nothing."""
 
 import asyncio
-import datetime as dt
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from crm import demo_data
 from crm.database import connect
-from crm.models import Customer, Service, ServiceVisit, Vehicle
+from crm.demo_data import CUSTOMERS, Person
+from crm.models import Customer, CustomerPhone, ServiceVisit, Vehicle
+from crm.setup import enter, is_set_up
 from engine.settings import load_settings
 
-SERVICES = (
-    ("oil change", 30, 5900),
-    ("tire rotation", 30, 3900),
-    ("brake inspection", 60, 8900),
-    ("battery check", 30, 0),
-    ("wheel alignment", 60, 11900),
-    ("state inspection", 30, 2500),
-)
-
-# phone, name, since, cars: (year, make, model, VIN, visits: (service, date))
-CUSTOMERS = (
-    (
-        "+13125550142", "Sarah Mitchell", 2020,
-        ((2022, "Honda", "Civic", "2HGFE2F58NH512345",
-          (("tire rotation", dt.date(2025, 9, 22)), ("oil change", dt.date(2026, 3, 15)))),),
-    ),
-    (
-        "+13125550117", "James Okafor", 2018,
-        ((2021, "Ford", "F-150", "1FTFW1E55MFA10142", (("brake inspection", dt.date(2026, 1, 9)),)),
-         (2020, "Toyota", "Camry", "4T1G11AK0LU310143", (("state inspection", dt.date(2025, 6, 3)),))),
-    ),
-    ("+13125550163", "Maria Delgado", 2024, ((2019, "Toyota", "RAV4", "JTMRWRFV8KD014401", ()),)),
-    ("+13125550188", "Tom Brandt", 2026, ()),
-)  # fmt: skip
+_LOCK = 0x736565646564
 
 
-async def seed(database_url: str) -> None:
-    """Enters the demo data where it is missing; never overwrites. Tables must exist."""
+async def seed(database_url: str, time_zone: str = "America/Chicago") -> None:
+    """Enters the demo data where it is missing; never overwrites. Tables must exist.
+
+    A database that has a workshop keeps it; a number that is somebody's gets no demo customer.
+    """
     engine = connect(database_url, pool_size=1)
     try:
         async with engine.begin() as connection:
-            for name, minutes, price_cents in SERVICES:
-                row = {"name": name, "minutes": minutes, "price_cents": price_cents}
-                await connection.execute(insert(Service).values(row).on_conflict_do_nothing())
-            for phone, name, since, cars in CUSTOMERS:
-                await _customer(connection, {"phone": phone, "name": name, "since": since}, cars)
+            await connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+            if not await is_set_up(connection):
+                await enter(connection, demo_data.workshop(time_zone))
+            used = set((await connection.scalars(select(CustomerPhone.phone))).all())
+            for person in CUSTOMERS:
+                if used.isdisjoint(person.phones):
+                    await _customer(connection, person)
     finally:
         await engine.dispose()
 
 
-_Visits = tuple[tuple[str, dt.date], ...]
-_Cars = tuple[tuple[int, str, str, str, _Visits], ...]
-
-
-async def _customer(connection: AsyncConnection, row: dict[str, str | int], cars: _Cars) -> None:
-    await connection.execute(insert(Customer).values(row).on_conflict_do_nothing())
-    owner = await connection.scalar(select(Customer.id).where(Customer.phone == row["phone"]))
-    for year, make, model, vin, visits in cars:
-        car = {"customer_id": owner, "year": year, "make": make, "model": model, "vin": vin}
-        await connection.execute(insert(Vehicle).values(car).on_conflict_do_nothing())
-        vehicle = await connection.scalar(select(Vehicle.id).where(Vehicle.vin == vin))
-        for service, day in visits:
-            visit = {"vehicle_id": vehicle, "service": service, "visited_on": day}
-            await connection.execute(insert(ServiceVisit).values(visit).on_conflict_do_nothing())
+async def _customer(connection: AsyncConnection, person: Person) -> None:
+    row = {"name": person.name, "preferred_name": person.preferred_name, "since": person.since}
+    customer = await connection.scalar(insert(Customer).values(row).returning(Customer.id))
+    phones = [{"phone": phone, "customer_id": customer} for phone in person.phones]
+    await connection.execute(insert(CustomerPhone), phones)
+    for car in person.cars:
+        values = car._asdict() | {"customer_id": customer}
+        visits = values.pop("visits")
+        statement = insert(Vehicle).values(values).on_conflict_do_nothing().returning(Vehicle.id)
+        vehicle = await connection.scalar(statement)
+        if vehicle is not None:
+            rows = [{"vehicle_id": vehicle, "service": v.service, "visited_on": v.day, "mileage": v.mileage} for v in visits]
+            if rows:
+                await connection.execute(insert(ServiceVisit), rows)
 
 
 if __name__ == "__main__":
-    asyncio.run(seed(load_settings().database_url))
+    settings = load_settings()
+    asyncio.run(seed(settings.database_url, settings.timezone))

@@ -4,7 +4,7 @@ import datetime as dt
 import re
 from dataclasses import dataclass
 
-from crm.seed import SERVICES
+from crm.demo_data import workshop
 from demo.scenario import Scenario
 from local.receptionist.dates import find_days
 from local.receptionist.services import find_services
@@ -12,7 +12,7 @@ from local.receptionist.times import find_times
 from local.receptionist.words import words_of
 
 GOODBYE_AGAIN = "That's all, thank you. Goodbye."
-_NAMES = [name for name, _, _ in SERVICES]
+_NAMES = [service.name for service in workshop().services]
 
 
 @dataclass(frozen=True)

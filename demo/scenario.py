@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from crm.booking import open_slots
-from crm.seed import SERVICES
+from crm.demo_data import workshop
+from crm.slots import open_slots
+from crm.workshop import ServiceType, Workshop
 from local.receptionist import speech
 
 DAYS_AHEAD = 14
@@ -75,16 +76,17 @@ def scenario(seed: int, now: dt.datetime, zone: ZoneInfo) -> Scenario:
     """The wish of this seed, for a call made at `now` (aware)."""
     now = now.astimezone(zone)
     dice = random.Random(seed)
-    service, minutes, _ = dice.choice(SERVICES)
-    day = dice.choice(_open_days(now, minutes, zone))
-    starts_at = dice.choice(open_slots(day, minutes, (), now, zone))
+    there = workshop(zone.key)
+    service = dice.choice(there.services)
+    day = dice.choice(_open_days(there, service, now))
+    starts_at = dice.choice(open_slots(there, service, day, (), now))
     spoken_day = dice.choice(day_forms(day, now))
     spoken_time = dice.choice(time_forms(starts_at))
-    words = {"service": speech.one_of(service), "day": spoken_day, "time": spoken_time}
+    words = {"service": speech.one_of(service.name), "day": spoken_day, "time": spoken_time}
     return Scenario(
         seed=seed,
-        service=service,
-        minutes=minutes,
+        service=service.name,
+        minutes=service.minutes,
         starts_at=starts_at,
         day=spoken_day,
         time=spoken_time,
@@ -115,9 +117,9 @@ def time_forms(at: dt.datetime) -> Sequence[str]:
     return forms
 
 
-def _open_days(now: dt.datetime, minutes: int, zone: ZoneInfo) -> list[dt.date]:
+def _open_days(there: Workshop, service: ServiceType, now: dt.datetime) -> list[dt.date]:
     days = [now.date() + dt.timedelta(days=ahead) for ahead in range(1, DAYS_AHEAD + 1)]
-    return [day for day in days if open_slots(day, minutes, (), now, zone)]
+    return [day for day in days if open_slots(there, service, day, (), now)]
 
 
 def _worded(template: str, words: dict[str, str]) -> str:

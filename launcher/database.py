@@ -31,11 +31,11 @@ async def is_current(database_url: str) -> bool:
         raise LaunchError(str(error)) from error
 
 
-async def seed(database_url: str) -> None:
-    """Adds the demo customers and services where they are missing."""
+async def seed(database_url: str, time_zone: str) -> None:
+    """Adds the demo's workshop and customers where they are missing."""
     from crm.seed import seed as add_rows
 
-    await _call(add_rows, database_url)
+    await add_rows(database_url, time_zone)
 
 
 async def _call(function: Callable[[str], Awaitable[None] | None], database_url: str) -> None:

@@ -86,4 +86,4 @@ class Stage:
         async with asyncio.timeout(MIGRATION_S):
             await migrate(url)
             if self.plan.postgres:
-                await seed(url)
+                await seed(url, self._given.timezone)

@@ -96,7 +96,7 @@ async def stores_of(directory: Path) -> AsyncIterator[OwnStores]:
             "max_call_s": 300.0,
         }
         async with node_bench(chosen, directory) as bench:
-            await seed(database_url)
+            await seed(database_url, bench.app.settings.timezone)
             yield OwnStores(bench, lambda: _pids(valkey, postgres), valkey, postgres)
     finally:
         for pid in _pids(valkey, postgres).values():  # a test may have left one stopped

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
-from crm import repository
+from crm import pgwork
 from engine.phrases import FILLERS
 from engine.session import Whereabouts
 from simulators.caller import Caller, HeardSentence
@@ -181,7 +181,7 @@ _WEEKS = itertools.count(2)
 @contextlib.asynccontextmanager
 async def held_day(bench: Bench, day: dt.date) -> AsyncIterator[None]:
     """Nobody can book on this day meanwhile: bookings wait, as in a crowd."""
-    key = (repository._DAY_LOCK, day.toordinal())
+    key = (pgwork._DAY_LOCK, day.toordinal())
     await bench.rows("SELECT pg_advisory_lock($1, $2)", *key)
     try:
         yield

@@ -15,7 +15,9 @@ import pytest
 from crm.database import DatabaseAway
 from crm.migrate import upgrade
 from crm.models import Base
-from crm.seed import CUSTOMERS, SERVICES, seed
+from crm import demo_data
+from crm.demo_data import CUSTOMERS
+from crm.seed import seed
 from engine.callrows import metadata as call_log
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,16 +83,79 @@ async def test_the_command_line_goes_up_and_down(empty_url: str) -> None:
     assert set(Base.metadata.tables) < await tables(empty_url)
 
 
-async def test_the_constraint_that_alembic_does_not_compare_is_there(postgres_url: str) -> None:
+@pytest.mark.parametrize("what", ["bay", "technician"])
+async def test_the_constraint_that_alembic_does_not_compare_is_there(postgres_url: str, what: str) -> None:
     connection = await asyncpg.connect(postgres_url, timeout=30)
     try:
         definition = await connection.fetchval(
-            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'appointment_bay_once'"
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = $1", f"appointment_{what}_once"
         )
     finally:
         await connection.close(timeout=10)
-    assert definition.startswith("EXCLUDE USING gist (bay WITH =, tstzrange(starts_at, ends_at) WITH &&)")
+    span = "tstzrange(starts_at, ends_at) WITH &&"
+    assert definition.startswith(f"EXCLUDE USING gist ({what}_id WITH =, {span})")
     assert "booked" in definition
+
+
+IN_USE = """
+INSERT INTO service (name, minutes, price_cents) VALUES ('oil change', 30, 5900), ('brake inspection', 60, 8900);
+INSERT INTO customer (phone, name, since) VALUES ('+13125550142', 'Sarah Mitchell', 2020), ('anonymous', 'Al', 2021);
+INSERT INTO vehicle (customer_id, year, make, model, vin) VALUES (1, 2022, 'Honda', 'Civic', '2HGFE2F58NH512345');
+INSERT INTO service_visit (vehicle_id, service, visited_on) VALUES (1, 'oil change', '2026-03-15');
+INSERT INTO appointment (customer_id, phone, name, call, service, starts_at, ends_at, bay, status) VALUES
+  (1, '+13125550142', 'Sarah Mitchell', 'CA1', 'oil change', '2026-12-01 09:00+00', '2026-12-01 09:30+00', 1, 'booked'),
+  (1, '+13125550142', 'Sarah Mitchell', 'CA1', 'oil change', '2026-12-01 09:00+00', '2026-12-01 09:30+00', 2, 'booked'),
+  (NULL, NULL, 'Bo', 'CA2', 'a detail', '2026-12-01 09:00+00', '2026-12-01 10:00+00', 2, 'cancelled');
+INSERT INTO tool_result (key, call, tool, result) VALUES ('K', 'CA1', 'book_appointment', '{"booked": true}');
+INSERT INTO call_epoch (call, epoch) VALUES ('CA1', 3);
+"""
+OLD_ROWS = "SELECT customer_id, phone, name, call, service, starts_at, ends_at, bay, status FROM appointment ORDER BY id"
+
+
+async def test_a_database_in_use_goes_up_and_down_and_keeps_what_it_has(empty_url: str) -> None:
+    async def run(*arguments: str) -> None:
+        done = await asyncio.to_thread(alembic, empty_url, *arguments)
+        assert done.returncode == 0, done.stderr
+
+    await run("upgrade", "0001")
+    connection = await asyncpg.connect(empty_url, timeout=30)
+    try:
+        await connection.execute(IN_USE)
+        before = await connection.fetch(OLD_ROWS)
+        await run("upgrade", "head")
+        await seed(empty_url)  # leaves what is there
+        up = await connection.fetch(
+            "SELECT a.name, s.name, s.minutes, b.name, a.status FROM appointment a JOIN service_type s ON "
+            "s.id = a.service_type_id JOIN bay b ON b.id = a.bay_id ORDER BY a.id"
+        )
+        assert [tuple(row) for row in up] == [
+            ("Sarah Mitchell", "oil change", 30, "1", "booked"),
+            ("Sarah Mitchell", "oil change", 30, "2", "booked"),
+            ("Bo", "a detail", 60, "2", "cancelled"),
+        ]
+        phones = await connection.fetch("SELECT customer_id, phone FROM customer_phone WHERE customer_id < 3")
+        assert [tuple(row) for row in phones] == [(1, "+13125550142")]
+        assert await connection.fetchval("SELECT count(*) FROM technician") == 2
+        assert await connection.fetchval("SELECT count(*) FROM working_hours") == 6
+        prices = "SELECT price_from_cents, price_to_cents FROM service_type WHERE name = 'oil change'"
+        assert tuple(await connection.fetchrow(prices)) == (5900, 5900)
+        assert await connection.fetchval("SELECT arguments_hash FROM tool_result") is None
+        await run("downgrade", "0001")
+        assert await connection.fetch(OLD_ROWS) == before
+        numbers = await connection.fetch("SELECT phone FROM customer WHERE id < 3 ORDER BY id")
+        assert [row[0] for row in numbers] == ["+13125550142", "none:2"]
+        await run("downgrade", "base")
+        assert await tables(empty_url) == {"alembic_version"}
+    finally:
+        await connection.close(timeout=10)
+
+
+async def test_a_seeded_database_goes_down_and_up(empty_url: str) -> None:
+    await upgrade(empty_url)
+    await seed(empty_url)
+    for arguments in (("downgrade", "base"), ("upgrade", "head")):
+        done = await asyncio.to_thread(alembic, empty_url, *arguments)
+        assert done.returncode == 0, done.stderr
 
 
 async def test_a_schema_that_cannot_be_made_is_told_in_a_sentence() -> None:
@@ -104,12 +169,13 @@ async def test_seeding_twice_and_at_once_adds_nothing_and_overwrites_nothing(pos
     await seed(postgres_url)
     connection = await asyncpg.connect(postgres_url, timeout=30)
     try:
-        await connection.execute("UPDATE service SET price_cents = 6900 WHERE name = 'oil change'")
+        await connection.execute("UPDATE service_type SET price_to_cents = 8900 WHERE name = 'oil change'")
         await asyncio.gather(seed(postgres_url), seed(postgres_url))
-        assert await connection.fetchval("SELECT count(*) FROM service") == len(SERVICES)
+        workshop = demo_data.workshop()
+        assert await connection.fetchval("SELECT count(*) FROM service_type") == len(workshop.services)
         assert await connection.fetchval("SELECT count(*) FROM customer") == len(CUSTOMERS)
-        assert await connection.fetchval("SELECT count(*) FROM vehicle") == sum(len(c[3]) for c in CUSTOMERS)
-        price = await connection.fetchval("SELECT price_cents FROM service WHERE name = 'oil change'")
+        assert await connection.fetchval("SELECT count(*) FROM vehicle") == sum(len(c.cars) for c in CUSTOMERS)
+        price = await connection.fetchval("SELECT price_to_cents FROM service_type WHERE name = 'oil change'")
     finally:
         await connection.close(timeout=10)
-    assert price == 6900
+    assert price == 8900

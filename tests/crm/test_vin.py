@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm.seed import CUSTOMERS
+from crm.demo_data import CUSTOMERS
 from crm.vin import check_digit, has_right_check_digit, model_year, normalise, problem
 
 LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ0123456789"
@@ -28,11 +28,11 @@ def test_known_bad_numbers_fail(vin: str, right: str) -> None:
 
 
 def test_the_demo_cars_have_valid_numbers_of_their_model_year() -> None:
-    for _, _, _, cars in CUSTOMERS:
-        for year, _, _, vin, _ in cars:
-            assert problem(vin) is None
-            assert has_right_check_digit(vin)
-            assert model_year(vin) == year
+    for person in CUSTOMERS:
+        for car in person.cars:
+            assert problem(car.vin) is None
+            assert has_right_check_digit(car.vin)
+            assert model_year(car.vin) == car.year
 
 
 @given(vins, st.integers(0, 16), st.sampled_from(LETTERS))

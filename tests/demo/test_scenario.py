@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm.booking import refuse
-from crm.seed import SERVICES
+from crm.demo_data import workshop
+from crm.slots import refuse
 from demo.scenario import DAYS_AHEAD, Scenario, day_forms, scenario, time_forms
 from local.receptionist.dates import find_days
 from local.receptionist.heard import Heard, understand
@@ -16,7 +16,8 @@ from local.receptionist.words import words_of
 
 CHICAGO = ZoneInfo("America/Chicago")
 TUESDAY = dt.datetime(2026, 11, 24, 15, 0, tzinfo=CHICAGO)
-_NAMES = [name for name, _, _ in SERVICES]
+SHOP = workshop()
+_NAMES = [service.name for service in SHOP.services]
 
 moments = st.integers(1_700_000_000, 2_100_000_000).map(lambda at: dt.datetime.fromtimestamp(at, dt.UTC))
 seeds = st.integers()
@@ -31,7 +32,8 @@ def test_every_seed_asks_for_an_open_slot_at_least_a_day_and_at_most_two_weeks_a
     seed: int, now: dt.datetime
 ) -> None:
     wish = scenario(seed, now, CHICAGO)
-    assert refuse(wish.starts_at, wish.minutes, (), now, CHICAGO) is None
+    service = next(one for one in SHOP.services if one.name == wish.service)
+    assert refuse(SHOP, service, wish.starts_at, (), now) is None
     assert 1 <= (wish.starts_at.date() - now.astimezone(CHICAGO).date()).days <= DAYS_AHEAD
 
 

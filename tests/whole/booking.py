@@ -3,6 +3,7 @@
 import datetime as dt
 from zoneinfo import ZoneInfo
 
+from crm.demo_data import workshop
 from simulators.caller import Caller
 from simulators.model import says, tool
 from tests.whole.bench import SARAH, Bench, Talk
@@ -12,9 +13,17 @@ SLOTS = "On Tuesday we have nine, nine thirty and ten in the morning and many ti
 
 
 def next_tuesday() -> dt.date:
-    """A Tuesday that is at least a week away."""
-    day = dt.datetime.now(ZONE).date() + dt.timedelta(days=7)
-    return day + dt.timedelta(days=(1 - day.weekday()) % 7)
+    """A Tuesday, no holiday, that is at least a week away."""
+    shop = workshop(ZONE.key)
+    days = (dt.datetime.now(ZONE).date() + dt.timedelta(days=ahead) for ahead in range(7, 28))
+    return next(day for day in days if day.weekday() == 1 and shop.spans(day) == shop.week[1])
+
+
+def quiet_days() -> list[dt.date]:
+    """Full days after that Tuesday on which nobody else books."""
+    shop = workshop(ZONE.key)
+    days = [next_tuesday() + dt.timedelta(days=ahead) for ahead in range(1, 29)]
+    return [day for day in days if shop.spans(day) == shop.week[1]]
 
 
 async def books(c: Caller) -> None:

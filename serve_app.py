@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 import ray
@@ -35,7 +34,10 @@ from actors.taping import make_taped_call
 from actors.tool import ToolActor
 from actors.toolport import ToolPort, Unanswered
 from crm import demo_data
+from crm.context import House, Known
 from crm.database import async_url
+from crm.nhtsa import Nhtsa
+from crm.postgres import PostgresRecords
 from crm.tools import DealershipTools, Limits
 from engine import media_socket, telemetry
 from engine.actor import Actor, Ref, spawn
@@ -76,22 +78,24 @@ REPLACED: dict[str, Any] = {"max_surge_percent": 100, "rolling_update_percentage
 
 
 def make_toolbox(settings: Settings) -> DealershipTools:
-    """The dealership's tools."""
-    zone = ZoneInfo(settings.timezone)
+    """The dealership's tools, on its records."""
     return DealershipTools(
-        settings.database_url,
-        settings.nhtsa_base_url,
-        settings.timezone,
+        PostgresRecords(settings.database_url, settings.postgres_timeout_s),
+        Nhtsa(settings.nhtsa_base_url, timeout_s=settings.nhtsa_timeout_s),
+        house(settings),
+        lambda: dt.datetime.now(dt.UTC),
+        Limits(run=settings.tool_timeout_s * 7 / 8, context=settings.context_s + 0.5),
+    )
+
+
+def house(settings: Settings) -> House:
+    """How the dealership wants to be spoken for."""
+    return House(
         settings.dealership_name,
+        settings.timezone,
         settings.greeting,
         settings.system_prompt,
-        lambda: dt.datetime.now(zone),
-        Limits(
-            settings.tool_timeout_s * 7 / 8,
-            settings.context_s + 0.5,
-            settings.postgres_timeout_s,
-            settings.nhtsa_timeout_s,
-        ),
+        "attested",
     )
 
 
@@ -131,19 +135,7 @@ def log_engine(settings: Settings) -> AsyncEngine:
 
 def plain_context(settings: Settings, caller: str = "anonymous") -> CallerContext:
     """Greeting and prompt for a caller of whom nothing could be looked up."""
-    now = dt.datetime.now(ZoneInfo(settings.timezone))
-    return CallerContext(
-        prompt.greeting(settings.dealership_name, None, False, now.date(), settings.greeting),
-        prompt.system_prompt(
-            settings.dealership_name,
-            (),
-            None,
-            caller=caller,
-            attested=False,
-            now=now,
-            rules=settings.system_prompt,
-        ),
-    )
+    return house(settings).context(Known(), caller, trusted=False, now=dt.datetime.now(dt.UTC))
 
 
 # ---------------------------------------------------------------- CallHosts

@@ -1,14 +1,17 @@
 """What is known of a caller before they have said anything: looked up while it rings, and made into greeting and prompt."""
 
 import datetime as dt
+from dataclasses import dataclass
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
-from crm.greeting import greeting
+from crm.access import trusted
+from crm.greeting import check_template, greeting
 from crm.ports import Work
 from crm.prompt import system_prompt
-from crm.records import CustomerRecord
+from crm.records import CustomerRecord, e164
 from crm.workshop import Workshop
 from engine.messages import CallerContext
 
@@ -29,28 +32,43 @@ async def look_up(work: Work, phone: str | None) -> Known:
     return Known(await work.customers_by_phone(phone), await work.opted_out(phone), workshop)
 
 
-def caller_context(
-    known: Known,
-    *,
-    dealership: str,
-    caller: str,
-    trusted: bool,
-    now: dt.datetime,
-    template: str = "",
-    rules: str = "",
-) -> CallerContext:
-    """Greeting, prompt and what may be said of a caller. `now` is in the dealership's zone.
+@dataclass(frozen=True)
+class House:
+    """How the dealership wants to be spoken for. Empty `greeting` and `rules` mean our own.
 
-    `customer` is None where it is not known who calls; of a number that is not trusted it has no more than first name and number.
+    `timezone` counts only while the workshop is not known. `trust_caller_id` is `attested`, `always` or `never`.
+    Raises `PromptError` for a bad template and `ZoneInfoNotFoundError` for an unknown zone.
     """
-    opted_out = "greeting" in known.opted_out
-    return CallerContext(
-        greeting=greeting(dealership, known.customers, trusted, now.date(), template, opted_out),
-        prompt=system_prompt(
-            dealership, known.workshop, known.customers, caller=caller, trusted=trusted, now=now, rules=rules
-        ),
-        customer=_shown(known.customers, caller, trusted),
-    )
+
+    name: str
+    timezone: str
+    greeting: str = ""
+    rules: str = ""
+    trust_caller_id: str = "attested"
+
+    def __post_init__(self) -> None:
+        check_template(self.greeting)
+        ZoneInfo(self.timezone)
+
+    def trusts(self, caller: str, attested: bool) -> bool:
+        """Whether the number is enough to know who calls. `caller` is as the webhook has it; `attested` is STIR level A."""
+        return trusted(self.trust_caller_id, attested, e164(caller))
+
+    def context(self, known: Known, caller: str, *, trusted: bool, now: dt.datetime) -> CallerContext:
+        """Greeting, prompt and what may be said of a caller. `now` is aware.
+
+        `customer` is None where it is not known who calls; of a number that is not trusted it has no more than first name and number.
+        """
+        zone = known.workshop.zone if known.workshop else ZoneInfo(self.timezone)
+        now = now.astimezone(zone)
+        opted_out = "greeting" in known.opted_out
+        return CallerContext(
+            greeting=greeting(self.name, known.customers, trusted, now.date(), self.greeting, opted_out),
+            prompt=system_prompt(
+                self.name, known.workshop, known.customers, caller=caller, trusted=trusted, now=now, rules=self.rules
+            ),
+            customer=_shown(known.customers, caller, trusted),
+        )
 
 
 def _shown(customers: tuple[CustomerRecord, ...], caller: str, trusted: bool) -> dict[str, Any] | None:

@@ -6,6 +6,9 @@ from zoneinfo import ZoneInfo
 
 from crm.ports import Work
 from crm.records import CustomerRecord, Owner
+from crm.toolspec import Toolset
+
+TOOLS = Toolset()  # `crm.tools` has them all
 
 
 @dataclass(frozen=True)

@@ -1,80 +1,58 @@
-"""What the tools that know people and cars do."""
+"""The tools that know people and cars. Who calls is the desk's to know: no argument names another customer."""
 
 from typing import Any
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from crm import repository, vin
-from crm.nhtsa import Nhtsa, NhtsaAway
-from crm.records import e164
-from crm.schemas import DecodeVin, LookupCustomer
+from crm import saying
+from crm.access import proven
+from crm.desk import TOOLS, Desk, caller
+from crm.records import CustomerRecord
 
-
-async def lookup_customer(session: AsyncSession, phone: str | None, wanted: LookupCustomer) -> dict[str, Any]:
-    """A customer by number, else by full name, else by the caller's own `phone` (None if withheld)."""
-    if wanted.phone:
-        number = e164(wanted.phone)
-        if number is None:
-            return {
-                "found": False,
-                "note": f"{wanted.phone!r} is no telephone number: ask for all ten digits.",
-            }
-        customer = await repository.customer_by_phone(session, number)
-    elif wanted.name:
-        people = await repository.customers_by_name(session, wanted.name)
-        if len(people) > 1:
-            return {"found": False, "note": "Several customers have this name: ask for the telephone number."}
-        customer = people[0] if people else None
-    else:
-        customer = await repository.customer_by_phone(session, phone) if phone else None
-    if customer is None:
-        return {"found": False}
-    record = await repository.record_of(session, customer)
-    return {"found": True, "customer": msgspec.to_builtins(record)}
+TRIES = 3  # of proving in one call
+_NO_MATCH = (
+    "This does not show who is calling. Ask for the full name on the account, or for a detail of the car, and try again; or book "
+    "something new with their name, or put them through."
+)
 
 
-async def decode_vin(nhtsa: Nhtsa, wanted: DecodeVin) -> dict[str, Any]:
-    """Year, make and model of a VIN as it was heard. When NHTSA is away, the year alone."""
-    number = vin.normalise(wanted.vin)
-    wrong = vin.problem(number)
-    if wrong:
-        return _decoded(number, usable=False, note=wrong)
-    try:
-        found = await nhtsa.decode(number)
-    except NhtsaAway:
-        note = "The VIN service does not answer: go on with the year, make and model that the caller says."
-        return _decoded(number, usable=False, note=note, year=vin.model_year(number))
-    note = found.note
-    if found.usable and not note and not vin.has_right_check_digit(number):
-        note = "The check digit does not match: read the VIN back and confirm it with the caller."
-    return _decoded(
-        number,
-        usable=found.usable,
-        note=note,
-        year=found.year,
-        make=found.make,
-        model=found.model,
-        trim=found.trim,
-    )
+@TOOLS.tool()
+async def lookup_customer(desk: Desk, name: str | None, car: str | None) -> dict[str, Any]:
+    """The caller's own file. Where the caller is not verified it is found by what they say of themselves.
+
+    Args:
+        name: The caller's full name as they said it, or null
+        car: A detail of their car as they said it: model and year, or the last characters of its VIN; or null
+    """
+    who = await caller(desk)
+    known = who.known
+    if known is None and (name or car):
+        # Counted whether or not the number is anybody's, and answered alike: nothing tells who is a customer here.
+        proof = await desk.work.proof(desk.call)
+        if proof.tries < TRIES:
+            known = proven(who.customers, name, car, desk.spoken)
+        found = known.id if known else None
+        await desk.work.prove(desk.call, msgspec.structs.replace(proof, customer=found, tries=proof.tries + 1))
+    if known is None:
+        return {"found": False, "note": _NO_MATCH}
+    return {"found": True, "customer": _file(known), "say": _said(known)}
 
 
-def _decoded(
-    number: str,
-    *,
-    usable: bool,
-    note: str,
-    year: int | None = None,
-    make: str | None = None,
-    model: str | None = None,
-    trim: str | None = None,
-) -> dict[str, Any]:
+def _file(customer: CustomerRecord) -> dict[str, Any]:
+    """What the model is told. Numbers of the records stay with us."""
+    last = customer.last_service
     return {
-        "usable": usable,
-        "vin": number,
-        "year": year,
-        "make": make,
-        "model": model,
-        "trim": trim,
-        "note": note,
+        "name": customer.name,
+        "call_them": customer.first_name,
+        "since": customer.since,
+        "vehicles": [
+            {"year": car.year, "make": car.make, "model": car.model, "mileage": car.mileage}
+            for car in customer.vehicles
+        ],
+        "last_service": {"service": last.service, "date": last.day.isoformat()} if last else None,
     }
+
+
+def _said(customer: CustomerRecord) -> str:
+    cars = saying.listing([saying.car(car.name) for car in customer.vehicles])
+    return f"{customer.name}, {cars}" if cars else customer.name

@@ -50,13 +50,12 @@ async def change(
     return answer, False
 
 
-async def settle(work: Work, request: ToolRequest) -> tuple[Answer, bool]:
-    """What became of a change; if nothing did, its key is void from now on. The second is False for a superseded
-    CallActor, which is not told."""
+async def settle(work: Work, request: ToolRequest) -> Answer:
+    """What became of a change; if nothing did, its key is void from now on. A superseded CallActor is not told."""
     if await work.take_epoch(request.call, request.epoch) > request.epoch:
-        return {"error": REFUSED}, False
+        return {"error": REFUSED}
     stored = await _settled(work, request.call, request.key)
-    return _again(stored, arguments_hash(request.tool, request.arguments)), True
+    return _again(stored, arguments_hash(request.tool, request.arguments))
 
 
 async def _settled(work: Work, call: str, key: str) -> Stored:

@@ -20,13 +20,12 @@ class SlotTaken(Exception):
 class RecordsAway(Exception):
     """The records can't be used, or a unit of work was cut off.
 
-    `done_unknown`: its end had begun, so it may have been kept. `again`: trying the whole unit of work once more may help at
-    once (a lost race, a broken connection).
+    Raised at its end, it does not tell whether the work was kept. `again`: trying the whole of it once more may help at once (a
+    lost race, a broken connection).
     """
 
-    def __init__(self, why: str, *, done_unknown: bool = False, again: bool = False) -> None:
+    def __init__(self, why: str, *, again: bool = False) -> None:
         super().__init__(why)
-        self.done_unknown = done_unknown
         self.again = again
 
 

@@ -61,14 +61,12 @@ class PostgresRecords:
             raise RuntimeError("the records are not open: await open() first")
         if self._reach.away:
             raise RecordsAway("Postgres is away")
-        committing = False
         try:
             async with self._sessions() as session:
                 yield PgWork(session)
-                committing = True
                 await session.commit()
         except DATABASE_ERRORS as error:
-            raise self._named(error, committing) from error
+            raise self._named(error) from error
 
     async def look(self) -> None:
         """Asks Postgres for nothing. Raises `RecordsAway`."""
@@ -77,10 +75,10 @@ class PostgresRecords:
         try:
             await look(self._engine)
         except DATABASE_ERRORS as error:
-            raise self._named(error, False) from error
+            raise self._named(error) from error
 
-    def _named(self, error: BaseException, committing: bool) -> RecordsAway:
+    def _named(self, error: BaseException) -> RecordsAway:
         why, again = f"{type(error).__name__}: {first_line(error)}", worth_a_retry(error)
         if is_away(error) and not again and self._reach is not None:
             self._reach.missed(type(error).__name__)
-        return RecordsAway(why, done_unknown=committing, again=again)
+        return RecordsAway(why, again=again)

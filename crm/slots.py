@@ -165,14 +165,14 @@ def _why_no_time(
     windows = open_windows(workshop, day)
     inside = next(((opens, closes) for opens, closes in windows if opens <= start < closes), None)
     if inside is None:
-        spans = saying.listed([f"from {clock(opens)} to {clock(closes)}" for opens, closes in windows])
+        spans = saying.listing([f"from {clock(opens)} to {clock(closes)}" for opens, closes in windows])
         return f"{clock(start)} is outside our hours: that day we are open {spans}."
     if start + dt.timedelta(minutes=service.minutes) > inside[1]:
         length = saying.duration(service.minutes)
         return f"{clock(start)} is too late: it takes {length} and we close at {clock(inside[1])}."
     starts = tuple(_starts(workshop, day))
     if start not in starts:
-        around = saying.listed([clock(one) for one in nearest(start, starts)], "or")
+        around = saying.listing([clock(one) for one in nearest(start, starts)], "or")
         return f"{clock(start)} is between our starting times; near it are {around}."
     if start < now:
         return f"{clock(start)} is already past; it is {clock(now)} now."

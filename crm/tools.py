@@ -11,16 +11,13 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 import structlog
 
-from crm import appointments, lookups, once
-from crm.access import trusted
-from crm.context import Known, caller_context, look_up
-from crm.desk import Desk
-from crm.greeting import check_template
+from crm import appointments, lookups, once, vins
+from crm.context import House, Known, look_up
+from crm.desk import TOOLS, Desk
 from crm.nhtsa import Nhtsa
 from crm.ports import Records, RecordsAway, Work
 from crm.records import e164
@@ -58,29 +55,14 @@ class Limits:
     nhtsa: float = 2.0
 
 
-@dataclass(frozen=True)
-class House:
-    """How the dealership wants to be spoken for. Empty `greeting` and `rules` mean our own.
-
-    `timezone` counts only while the records can't be reached. `trust_caller_id` is `attested`, `always` or `never`.
-    Raises `PromptError` for a bad template and `ZoneInfoNotFoundError` for an unknown zone.
-    """
-
-    name: str
-    timezone: str
-    greeting: str = ""
-    rules: str = ""
-    trust_caller_id: str = "attested"
-
-    def __post_init__(self) -> None:
-        check_template(self.greeting)
-        ZoneInfo(self.timezone)
+# Their modules put them into it.
+_MODULES = (lookups, appointments, vins)
 
 
 class DealershipTools:
     """Implements `engine.tools.Toolbox` on a dealership's records and NHTSA. `now` gives an aware time."""
 
-    specs: tuple[ToolSpec, ...] = tuple(tool.spec for tool in TOOLS)
+    specs: tuple[ToolSpec, ...] = TOOLS.specs
 
     def __init__(
         self, records: Records, nhtsa: Nhtsa, house: House, now: Callable[[], dt.datetime], limits: Limits = Limits()
@@ -91,3 +73,149 @@ class DealershipTools:
         self._now = now
         self._limits = limits
         self._known = Known()  # the workshop as it was last, for callers who come while the records are away
+
+    async def open(self) -> None:
+        """Connects. Raises a sentence that says what to do."""
+        await self._records.open()
+        # The first look-up compiles and prepares what all others need.
+        await self.context("anonymous", "", attested=False)
+
+    async def close(self) -> None:
+        """Closes connections; safe to run twice."""
+        await self._nhtsa.close()
+        await self._records.close()
+
+    # ------------------------------------------------------------ tools
+
+    async def run(self, request: ToolRequest) -> ToolResult:
+        """Runs one tool; bad arguments and records that are away are results with `ok` false.
+
+        Takes at most `Limits.run`. When a change's outcome is unknown (the connection broke at the commit), it is sent
+        again until there is an answer: the stored result comes back if it had happened. If none comes in time, the result
+        is `unknown`, and the engine settles it.
+        """
+        started = time.perf_counter()
+        replayed = unknown = False
+        attempts = _Attempts()
+        try:
+            tool = TOOLS.named(request.tool)
+            arguments = tool.parse(request.arguments)
+            async with asyncio.timeout(self._limits.run):
+                if tool.function is vins.decode_vin:
+                    answer = await tool.function(self._nhtsa, **arguments)
+                else:
+                    answer, replayed = await self._until_known(request, tool, arguments, attempts)
+        except BadArguments as error:
+            answer = {"error": str(error)}
+        except (RecordsAway, TimeoutError) as error:
+            _log.warning("tool_failed", call=request.call, tool=request.tool, why=f"{type(error).__name__}: {error}")
+            unknown = attempts.open
+            answer = {"error": UNKNOWN if unknown else AWAY}
+        return self._result(request, answer, started, replayed, unknown)
+
+    async def settle(self, request: ToolRequest) -> ToolResult:
+        """What became of a change that nobody answered; if nothing did, it never will (`crm.once.settle`). The result is
+        `unknown` if the records can't be reached in `Limits.run`."""
+        started = time.perf_counter()
+        unknown = False
+        try:
+            async with asyncio.timeout(self._limits.run):
+                answer = await self._again(lambda: self._settled(request))
+        except (RecordsAway, TimeoutError) as error:
+            _log.warning("unsettled", call=request.call, tool=request.tool, why=f"{type(error).__name__}: {error}")
+            unknown, answer = True, {"error": UNKNOWN}
+        return self._result(request, answer, started, True, unknown)
+
+    def _result(
+        self, request: ToolRequest, answer: Answer, started: float, replayed: bool, unknown: bool
+    ) -> ToolResult:
+        return ToolResult(
+            key=request.key,
+            ok="error" not in answer,
+            # Sorted, because jsonb keeps no order and a stored result must come back the same.
+            result=msgspec.json.encode(answer, order="sorted").decode(),
+            took_ms=(time.perf_counter() - started) * 1000,
+            pid=os.getpid(),
+            replayed=replayed,
+            unknown=unknown,
+        )
+
+    async def _until_known(
+        self, request: ToolRequest, tool: Tool, arguments: dict[str, Any], attempts: _Attempts
+    ) -> tuple[Answer, bool]:
+        """Runs it, once more if that may help, and as long as it is unknown whether it was done."""
+        retried = False
+        while True:
+            try:
+                if tool.spec.changes:
+                    return await self._change(request, tool, arguments, attempts)
+                async with self._records.work() as work:
+                    return await tool.function(self._desk(request, work), **arguments), False
+            except RecordsAway as away:
+                if not attempts.open and (retried or not away.again):
+                    raise
+                if not retried:
+                    _log.warning("tool_retried", call=request.call, tool=request.tool, why=str(away))
+            if retried:
+                await asyncio.sleep(AGAIN_S)
+            retried = True
+
+    async def _change(
+        self, request: ToolRequest, tool: Tool, arguments: dict[str, Any], attempts: _Attempts
+    ) -> tuple[Answer, bool]:
+        async def run(work: Work) -> Answer:
+            attempts.open = False  # an earlier attempt was not kept: its end has been waited for
+            return await tool.function(self._desk(request, work), **arguments)
+
+        async with self._records.work() as work:
+            known = await once.change(work, request, run)
+            attempts.open = True  # the end of the unit of work follows
+        attempts.open = False
+        return known
+
+    async def _again(self, run: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Asks until there is an answer."""
+        while True:
+            try:
+                return await run()
+            except RecordsAway:
+                await asyncio.sleep(AGAIN_S)
+
+    async def _settled(self, request: ToolRequest) -> Answer:
+        async with self._records.work() as work:
+            return await once.settle(work, request)
+
+    # ------------------------------------------------------------ callers
+
+    async def context(self, phone: str, called: str, attested: bool = False) -> CallerContext:
+        """Greeting, prompt and what may be said of a caller; see `crm.greeting` for what trust allows.
+
+        When the records are away for `Limits.context` the caller is greeted as unknown, so that the call is answered.
+        """
+        known, trusts = await self.known(phone), self._house.trusts(phone, attested)
+        return self._house.context(known, phone, trusted=trusts, now=self._now())
+
+    async def known(self, phone: str) -> Known:
+        """What the records have of a caller's number (E.164 or "anonymous"); the workshop alone, as it was last, while they
+        are away."""
+        try:
+            async with asyncio.timeout(self._limits.context), self._records.work() as work:
+                known = await look_up(work, e164(phone))
+        except (RecordsAway, TimeoutError) as error:
+            _log.warning("context_failed", why=f"{type(error).__name__}: {error}")
+            return self._known
+        self._known = Known(workshop=known.workshop)
+        return known
+
+    # ------------------------------------------------------------ parts
+
+    def _desk(self, request: ToolRequest, work: Work) -> Desk:
+        return Desk(
+            work,
+            self._now(),
+            request.call,
+            request.key,
+            e164(request.caller),
+            self._house.trusts(request.caller, request.attested),
+            request.spoken,
+        )

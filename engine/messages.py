@@ -466,6 +466,9 @@ class ToolRequest(Message, frozen=True):
     arguments: str
     caller: str
     key: str
+    attested: bool = False
+    spoken: tuple[str, ...] = ()
+    unsettled: tuple[str, ...] = ()
 
 
 class ToolResult(Message, frozen=True):
@@ -477,6 +480,7 @@ class ToolResult(Message, frozen=True):
     took_ms: float = 0.0
     pid: int = 0
     replayed: bool = False
+    unknown: bool = False
 
 
 # ---------------------------------------------------------------- runtime

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from crm.prompt import PromptError, check_template
+from crm.greeting import PromptError, check_template
 from engine.settings import Settings
 from launcher.errors import LaunchError
 from launcher.plan import plan_for, said_local

@@ -10,8 +10,11 @@ import asyncpg
 import msgspec
 import pytest
 
+from crm.context import House
+from crm.nhtsa import Nhtsa
+from crm.postgres import PostgresRecords
 from crm.seed import seed
-from crm.tools import DealershipTools
+from crm.tools import DealershipTools, Limits
 from engine.messages import ToolRequest, ToolResult
 from local.serving import serving
 from simulators.nhtsa import create_app
@@ -48,19 +51,19 @@ async def nhtsa_url() -> AsyncIterator[str]:
 
 @pytest.fixture
 def make_tools(seeded_url: str, nhtsa_url: str) -> Callable[..., DealershipTools]:
-    """Builds a toolbox that is not open yet; keywords replace its arguments."""
+    """Builds a toolbox that is not open yet; keywords replace how it is made."""
 
-    def make(**changes: Any) -> DealershipTools:
-        arguments: dict[str, Any] = {
-            "database_url": seeded_url,
-            "nhtsa_base_url": nhtsa_url,
-            "timezone": "America/Chicago",
-            "dealership_name": "Trunkline Motors",
-            "greeting_template": "",
-            "system_prompt": "",
-            "now": lambda: NOW.astimezone(dt.UTC),
-        }
-        return DealershipTools(**arguments | changes)
+    def make(
+        database_url: str = seeded_url,
+        nhtsa_base_url: str = nhtsa_url,
+        postgres_s: float = 3.0,
+        limits: Limits = Limits(),
+        now: Callable[[], dt.datetime] = lambda: NOW.astimezone(dt.UTC),
+        **house: Any,
+    ) -> DealershipTools:
+        records = PostgresRecords(database_url, postgres_s)
+        spoken_for = House("Trunkline Motors", "America/Chicago", **house)
+        return DealershipTools(records, Nhtsa(nhtsa_base_url), spoken_for, now, limits)
 
     return make
 
@@ -90,11 +93,15 @@ def ask_of() -> Callable[[DealershipTools], Ask]:
             call: str = "CA1",
             epoch: int = 1,
             caller: str = SARAH,
+            attested: bool = True,
             key: str = "",
+            spoken: tuple[str, ...] = (),
+            unsettled: tuple[str, ...] = (),
             **arguments: Any,
         ) -> tuple[ToolResult, dict[str, Any]]:
             text = msgspec.json.encode(arguments).decode()
-            asked = ToolRequest(call, epoch, tool, text, caller, key or f"key-{next(keys)}")
+            key = key or f"key-{next(keys)}"
+            asked = ToolRequest(call, epoch, tool, text, caller, key, attested, spoken, unsettled)
             result = await toolbox.run(asked)
             return result, msgspec.json.decode(result.result)
 

@@ -15,9 +15,11 @@ from engine.messages import ToolResult
 
 Ask = Callable[..., Awaitable[tuple[ToolResult, dict[str, Any]]]]
 
-BOOKING = {"service": "oil change", "date": "2026-11-26", "time": "09:00"}
-SPAN = "'2026-11-26 09:00 America/Chicago', '2026-11-26 09:30 America/Chicago'"
-IN_THE_WAY = f"INSERT INTO appointment (call, service, starts_at, ends_at, bay) VALUES ('x', 'x', {SPAN}, $1)"
+BOOKING = {"service": "oil change", "date": "2026-11-27", "time": "09:00"}
+SPAN = "'2026-11-27 09:00 America/Chicago', '2026-11-27 09:30 America/Chicago'"
+IN_THE_WAY = (
+    f"INSERT INTO appointment (call, service_type_id, starts_at, ends_at, bay_id) VALUES ('x', 1, {SPAN}, $1)"
+)
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ async def test_many_callers_at_one_slot_get_its_two_bays_and_the_rest_get_altern
 ) -> None:
     runs = await asyncio.gather(
         *(
-            replicas[n % 4]("book_appointment", call=f"CA{n}", caller=f"+131255501{n:02d}", **BOOKING)
+            replicas[n % 4]("book_appointment", call=f"CA{n}", caller=f"+131255501{n:02d}", name="Bo", **BOOKING)
             for n in range(12)
         )
     )
@@ -74,14 +76,14 @@ async def test_many_callers_at_one_slot_get_its_two_bays_and_the_rest_get_altern
     lost = [answer for _, answer in runs if not answer["booked"]]
     assert (len(won), len(lost)) == (2, 10)
     assert all(answer["alternatives"] == ["08:00", "08:30", "09:30"] for answer in lost)
-    bays = await rows.fetch("SELECT bay FROM appointment ORDER BY bay")
-    assert [row["bay"] for row in bays] == [1, 2]
+    bays = await rows.fetch("SELECT bay_id FROM appointment ORDER BY bay_id")
+    assert [row["bay_id"] for row in bays] == [1, 2]
 
 
 async def test_moves_and_bookings_crossing_each_other_never_deadlock(
     replicas: list[Ask], rows: asyncpg.Connection
 ) -> None:
-    days = ["2026-11-26", "2026-11-27"]
+    days = ["2026-11-27", "2026-11-30"]
     numbers = []
     for n in range(4):
         _, made = await replicas[0](
@@ -100,7 +102,7 @@ async def test_moves_and_bookings_crossing_each_other_never_deadlock(
     ]
     runs = await asyncio.gather(*moves)
     assert all("rescheduled" in answer for _, answer in runs)
-    worst = "SELECT count(*) FROM appointment WHERE starts_at::time = '21:00' GROUP BY starts_at, bay"
+    worst = "SELECT count(*) FROM appointment WHERE starts_at::time = '21:00' GROUP BY starts_at, bay_id"
     assert {row["count"] for row in await rows.fetch(worst)} == {1}
 
 
@@ -120,7 +122,7 @@ async def test_a_bay_taken_behind_our_back_while_we_book_gives_alternatives(
         booking.cancel()
     assert not result.ok
     assert answer["booked"] is False
-    assert answer["error"] == "09:00 was taken a moment ago."
+    assert answer["error"] == "nine was taken a moment ago."
     assert answer["alternatives"] == ["08:00", "08:30", "09:30"]
     assert (await ask("book_appointment", **BOOKING | {"time": "09:30"}))[0].ok
 
@@ -136,7 +138,7 @@ async def test_an_older_epoch_is_refused_and_changes_nothing(ask: Ask, rows: asy
     for tool, arguments in (
         ("book_appointment", BOOKING),
         ("cancel_appointment", {"appointment_id": 1}),
-        ("reschedule_appointment", {"appointment_id": 1, "date": "2026-11-27", "time": "09:00"}),
+        ("reschedule_appointment", {"appointment_id": 1, "date": "2026-11-30", "time": "09:00"}),
     ):
         result, answer = await ask(tool, epoch=4, **arguments)
         assert not result.ok

@@ -47,7 +47,7 @@ async def stalled(
     server = await asyncio.start_server(stall.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     there = url.replace(f":{urlsplit(url).port}/", f":{port}/")
-    toolbox = make_tools(database_url=there, limits=Limits(postgres=LIMIT_S))
+    toolbox = make_tools(database_url=there, postgres_s=LIMIT_S)
     await toolbox.open()
     try:
         stall.flowing.clear()

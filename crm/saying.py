@@ -9,11 +9,13 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-_BELOW_TWENTY = (
+_UNIT_NAMES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+)
+_TEN_NAMES = "twenty thirty forty fifty sixty seventy eighty ninety"
+_BELOW_TWENTY = tuple(_UNIT_NAMES.split())
+_TENS = tuple(_TEN_NAMES.split())
 _IRREGULAR = {
     "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
     "twelve": "twelfth",

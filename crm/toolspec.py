@@ -58,9 +58,12 @@ class BadTool(Exception):
 
 @dataclass(frozen=True)
 class _Argument:
-    """`takes`: the type that a given value is converted to. `allowed`: the texts there are, if only some."""
+    """`takes`: the type that a given value is converted to. `bounded`: the same with the signature's own bounds.
+    `allowed`: the texts there are, if only some.
+    """
 
     takes: Any
+    bounded: Any
     nullable: bool
     kind: str
     description: str
@@ -69,7 +72,7 @@ class _Argument:
     @property
     def schema(self) -> dict[str, Any]:
         kind = [self.kind, "null"] if self.nullable else self.kind
-        schema = {"type": kind, "description": self.description}
+        schema: dict[str, Any] = {"type": kind, "description": self.description}
         if self.allowed:
             schema["enum"] = [*self.allowed, None] if self.nullable else list(self.allowed)
         return schema
@@ -96,7 +99,7 @@ class Tool:
         if len(arguments) > MAX_ARGUMENTS:
             raise self._bad(f"they are {len(arguments)} characters long, at most {MAX_ARGUMENTS} are read")
         try:
-            return msgspec.json.decode(arguments.strip() or "{}", type=dict[str, Any])
+            return msgspec.json.decode(arguments.strip() or "{}", type=dict[str, Any] | None) or {}
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise self._bad(f"they are not a JSON object: {error}") from None
 
@@ -107,8 +110,10 @@ class Tool:
             if argument.nullable:
                 return None
             raise self._bad(f"{name} is missing; it is {argument.description}")
+        if isinstance(given, str) and "\x00" in given:  # Postgres has no place for it in a text
+            raise self._bad(f"{name} holds a zero character; it is {argument.description}")
         try:
-            return msgspec.convert(given, argument.takes, strict=False)
+            return msgspec.convert(msgspec.convert(given, argument.takes, strict=False), argument.bounded)
         except msgspec.ValidationError as error:
             why = f"one of {', '.join(argument.allowed)}" if argument.allowed else str(error)
             raise self._bad(f"{name} is {_shown(value)}: {why}; it is {argument.description}") from None
@@ -201,15 +206,21 @@ def _argument(
     if typing.get_origin(hint) is Literal:
         allowed = typing.get_args(hint)
         if all(isinstance(text, str) for text in allowed):
-            return _Argument(hint, nullable, "string", description, allowed)
-    base, bounds = _without_bounds(hint)
+            return _Argument(hint, hint, nullable, "string", description, allowed)
+    base = hint
+    if typing.get_origin(hint) is Annotated and all(isinstance(bound, Meta) for bound in hint.__metadata__):
+        base = typing.get_args(hint)[0]
     if base not in _TYPES:
         known = ", ".join(kind.__name__ for kind in _TYPES)
         raise BadTool(
             f"{where}: a schema can't say {hint}: use {known} or a Literal of texts, perhaps `| None`"
         )
+    try:
+        msgspec.json.Decoder(hint)
+    except TypeError as error:
+        raise BadTool(f"{where} has bounds that don't fit: {error}") from error
     kind, takes = _TYPES[base]
-    return _Argument(Annotated[takes, *bounds] if bounds else takes, nullable, kind, description)
+    return _Argument(takes, hint, nullable, kind, description)
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
@@ -219,14 +230,6 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
     if len(rest) == 1 and len(rest) < len(typing.get_args(hint)):
         return rest[0], True
     return hint, False
-
-
-def _without_bounds(hint: Any) -> tuple[Any, tuple[Meta, ...]]:
-    """`Annotated[int, Meta(ge=1)]` is (int, (Meta(ge=1),)). Anything else in it makes the type unknown."""
-    if typing.get_origin(hint) is not Annotated:
-        return hint, ()
-    base, *bounds = typing.get_args(hint)
-    return (base, tuple(bounds)) if all(isinstance(bound, Meta) for bound in bounds) else (hint, ())
 
 
 def _docstring(name: str, text: str) -> tuple[str, dict[str, str]]:
@@ -270,9 +273,9 @@ def _lenient(value: Any, argument: _Argument) -> Any:
 def _shown(value: Any) -> str:
     """A wrong value for a message to the model: its JSON, cut short."""
     if isinstance(value, str):
-        value = value[:_SHOWN]
+        value = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
     try:
         text = msgspec.json.encode(value).decode()
     except (ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
         text = type(value).__name__
-    return text if len(text) <= _SHOWN + 2 else f"{text[:_SHOWN]}..."
+    return text if len(text) <= _SHOWN + 5 else f"{text[:_SHOWN]}..."

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crm.database import DatabaseAway
-from crm.prompt import FIELDS, PromptError, check_template, greeting, opening_hours, system_prompt
+from crm.demo_data import workshop
+from crm.greeting import FIELDS, PromptError, check_template, greeting
+from crm.prompt import opening_hours, system_prompt
 from crm.records import CustomerRecord, LastService, VehicleRecord
 from crm.tools import DealershipTools
 from engine.settings import Settings
@@ -64,6 +67,21 @@ async def test_an_attested_customer_is_described_to_the_model(tools: DealershipT
     assert context.customer["vehicles"][0]["model"] == "Civic"
 
 
+async def test_of_a_shared_number_nobody_is_greeted_and_nothing_is_told(tools: DealershipTools) -> None:
+    context = await tools.context("+13125550175", CALLED, attested=True)
+    assert context.greeting == "Hi, thanks for calling Trunkline Motors. Who am I speaking with?"
+    assert context.customer is None
+    for secret in ("Priya", "Arjun", "Raman", "Outback"):
+        assert secret not in context.prompt
+
+
+async def test_who_does_not_want_to_be_greeted_by_name_is_not(
+    tools: DealershipTools, rows: asyncpg.Connection
+) -> None:
+    await rows.execute("INSERT INTO opt_out (phone, kind) VALUES ($1, 'greeting')", SARAH)
+    assert (await tools.context(SARAH, CALLED, attested=True)).greeting == PLAIN
+
+
 async def test_the_prompt_lists_hours_and_services_and_begins_alike_for_all(tools: DealershipTools) -> None:
     sarah = (await tools.context(SARAH, CALLED, attested=True)).prompt
     stranger = (await tools.context(STRANGER, CALLED, attested=False)).prompt
@@ -71,18 +89,19 @@ async def test_the_prompt_lists_hours_and_services_and_begins_alike_for_all(tool
     assert stranger.startswith(fixed)
     assert len(fixed) > 1000
     assert (
-        "Opening hours: Monday to Friday 08:00 to 17:00, Saturday 09:00 to 13:00, closed on Sunday." in fixed
+        "Opening hours: Monday to Friday 08:00 to 17:00, Saturday 09:00 to 13:00, closed on Sunday, "
+        "Thanksgiving, Thursday 2026-11-26: closed." in fixed
     )
     assert (
-        "Services: oil change (30 min, $59), tire rotation (30 min, $39), brake inspection (60 min, $89), "
-        "battery check (30 min, free), wheel alignment (60 min, $119), state inspection (30 min, $25)."
+        "Services: oil change (30 min, $59 to $79), tire rotation (30 min, $39), brake inspection (60 min, $89), "
+        "battery check (30 min, free), wheel alignment (60 min, $119 to $149), state inspection (30 min, $25.50)."
     ) in fixed
 
 
 async def test_a_system_prompt_of_ones_own_keeps_the_facts(
     make_tools: Callable[..., DealershipTools],
 ) -> None:
-    tools = make_tools(system_prompt="Talk like a pirate.")
+    tools = make_tools(rules="Talk like a pirate.")
     await tools.open()
     try:
         prompt = (await tools.context(SARAH, CALLED, attested=True)).prompt
@@ -114,7 +133,7 @@ async def test_a_caller_is_still_greeted_when_postgres_goes_away(
         context = await tools.context(SARAH, CALLED, attested=True)
     assert context.greeting == PLAIN
     assert context.customer is None
-    assert "oil change (30 min, $59)" in context.prompt
+    assert "oil change (30 min, $59 to $79)" in context.prompt
 
 
 # ------------------------------------------------------------ opening
@@ -157,8 +176,9 @@ async def test_closing_twice_is_harmless(make_tools: Callable[..., DealershipToo
 # ------------------------------------------------------------ templates
 
 
-CIVIC = VehicleRecord(2022, "Honda", "Civic", "2HGFE2F58NH512345")
-KNOWN = CustomerRecord("Sarah Mitchell", SARAH, 2020, (CIVIC,), LastService("oil change", "2026-03-15"))
+CIVIC = VehicleRecord(1, 2022, "Honda", "Civic", "2HGFE2F58NH512345")
+LAST = LastService("oil change", dt.date(2026, 3, 15), CIVIC.id)
+KNOWN = (CustomerRecord(1, "Sarah Mitchell", 2020, None, (SARAH,), (CIVIC,), LAST),)
 TODAY = dt.date(2026, 11, 24)
 
 
@@ -170,7 +190,7 @@ def test_a_template_is_used_when_all_its_fields_may_be_said() -> None:
         "Hi Sarah, thanks for calling Trunkline Motors. How can I help you today?"
     )
     assert (
-        greeting("Trunkline Motors", None, True, TODAY, "{dealership}, hello!") == "Trunkline Motors, hello!"
+        greeting("Trunkline Motors", (), True, TODAY, "{dealership}, hello!") == "Trunkline Motors, hello!"
     )
 
 
@@ -189,7 +209,7 @@ def test_a_bad_template_is_an_error_at_the_start(
     make_tools: Callable[..., Any], template: str, why: str
 ) -> None:
     with pytest.raises(PromptError) as told:
-        make_tools(greeting_template=template)
+        make_tools(greeting=template)
     assert why in str(told.value)
 
 
@@ -203,7 +223,8 @@ def test_a_template_that_passed_the_check_never_fails_on_a_call(template: str) -
 
 
 def test_an_old_service_is_named_with_its_year() -> None:
-    old = CustomerRecord("Sarah Mitchell", SARAH, 2020, (CIVIC,), LastService("oil change", "2024-12-01"))
+    last = LastService("oil change", dt.date(2024, 12, 1), CIVIC.id)
+    old = (msgspec.structs.replace(KNOWN[0], last_service=last),)
     assert "oil change in December 2024?" in greeting("Trunkline Motors", old, True, TODAY)
 
 
@@ -214,7 +235,18 @@ def test_the_fields_are_those_that_the_settings_describe() -> None:
 
 def test_without_services_the_prompt_does_not_invent_any() -> None:
     now = dt.datetime(2026, 11, 24, 10, 15, tzinfo=dt.UTC)
-    prompt = system_prompt("Trunkline Motors", (), None, caller="anonymous", attested=False, now=now)
+    prompt = system_prompt("Trunkline Motors", None, (), caller="anonymous", trusted=False, now=now)
     assert "Services: not known right now." in prompt
+    assert "Opening hours: not known right now." in prompt
     assert "Caller's number: withheld." in prompt
-    assert opening_hours() in prompt
+
+
+def test_hours_of_ones_own_and_holidays_are_told() -> None:
+    shop = msgspec.structs.replace(
+        workshop(), week={0: ((dt.time(8), dt.time(12)), (dt.time(13), dt.time(17)))}
+    )
+    assert opening_hours(shop, dt.date(2026, 12, 20)) == (
+        "Monday 08:00 to 12:00 and 13:00 to 17:00, closed on Tuesday to Sunday, "
+        "Christmas Eve, Thursday 2026-12-24: 08:00 to 12:00, Christmas Day, Friday 2026-12-25: closed, "
+        "New Year's Day, Friday 2027-01-01: closed"
+    )

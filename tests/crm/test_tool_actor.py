@@ -14,7 +14,7 @@ from crm.tools import DealershipTools
 from engine.messages import CallerContext, ToolRequest, ToolResult
 
 SARAH = "+13125550142"
-LOOKUP = msgspec.json.encode(ToolRequest("CA1", 1, "lookup_customer", "{}", SARAH, "K"))
+LOOKUP = msgspec.json.encode(ToolRequest("CA1", 1, "lookup_customer", "{}", SARAH, "K", attested=True))
 NOWHERE = "postgresql://desk@127.0.0.1:9/motors"
 
 
@@ -63,7 +63,7 @@ async def test_one_that_was_warmed_has_looked_up_somebody_before_the_first_calle
         actor.warm()
         assert actor._opening is not None
         await actor._opening
-        assert tools._services
+        assert tools._known.workshop is not None
     finally:
         await actor.close()
 

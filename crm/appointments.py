@@ -95,12 +95,18 @@ async def book_appointment(
         wanted = _service(workshop, service)
         start = _start(desk, workshop, date, time)
         if who.known is None and not name:
-            raise _Refused("The caller is not known, or their number is withheld: ask for their name, then book with it.")
+            raise _Refused(
+                "The caller is not known, or their number is withheld: ask for their name, then book with it."
+            )
         car = _car(who.known.vehicles if who.known else (), vehicle)
         vehicle = car.name if car else vehicle
         twice = await _same(desk, wanted.name, start, vehicle)
         if twice:
-            return {"booked": True, "appointment": _told(desk, workshop, twice), "note": "It was booked already."}
+            return {
+                "booked": True,
+                "appointment": _told(desk, workshop, twice),
+                "note": "It was booked already.",
+            }
         found = await _place(desk, workshop, wanted, start)
         customer = await _customer(desk, who, name)
         row = await desk.work.book(
@@ -210,7 +216,9 @@ async def _place(
         taken = await _taken(desk, workshop, start.date(), but_not)
         refusal = slots.refuse(workshop, service, start, taken, desk.now)
         if refusal:
-            raise _Refused(refusal.why, **(await _instead(desk, workshop, service, start, refusal.alternatives)))
+            raise _Refused(
+                refusal.why, **(await _instead(desk, workshop, service, start, refusal.alternatives))
+            )
     found = slots.place(workshop, service, start, taken)
     if found is None:
         raise AssertionError("a time that was not refused has a free place")
@@ -240,7 +248,9 @@ async def _next_free(desk: Desk, workshop: Workshop, service: ServiceType, day: 
     """The first free times of the next day that has any, within two weeks."""
     first = max(day, desk.today(workshop.zone) - dt.timedelta(days=1)).toordinal() + 1
     last = min(first + slots.LOOK_AHEAD_DAYS, dt.date.max.toordinal())
-    begin, end = (slots.instant(dt.date.fromordinal(n), dt.time(), workshop) for n in (min(first, last), last))
+    begin, end = (
+        slots.instant(dt.date.fromordinal(n), dt.time(), workshop) for n in (min(first, last), last)
+    )
     taken = await desk.work.taken(begin, end)
     for one in map(dt.date.fromordinal, range(first, last)):
         free = slots.open_slots(workshop, service, one, taken, desk.now)[: slots.ALTERNATIVES]
@@ -276,11 +286,17 @@ def _car(cars: Sequence[VehicleRecord], said: str | None) -> VehicleRecord | Non
     if not said:
         return cars[0] if len(cars) == 1 else None
     words = said.lower().replace("-", "").split()
-    named = [car for car in cars if car.model.lower().replace("-", "") in words or car.model.lower() in said.lower()]
+    named = [
+        car
+        for car in cars
+        if car.model.lower().replace("-", "") in words or car.model.lower() in said.lower()
+    ]
     return named[0] if len(named) == 1 else None
 
 
-async def _same(desk: Desk, service: str, start: dt.datetime, vehicle: str | None) -> AppointmentRecord | None:
+async def _same(
+    desk: Desk, service: str, start: dt.datetime, vehicle: str | None
+) -> AppointmentRecord | None:
     """The same appointment, booked in this call: a model that asks twice means it once."""
     rows = await desk.work.upcoming(Owner(desk.call), desk.now)
     wanted = (service, start, vehicle)

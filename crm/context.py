@@ -65,7 +65,13 @@ class House:
         return CallerContext(
             greeting=greeting(self.name, known.customers, trusted, now.date(), self.greeting, opted_out),
             prompt=system_prompt(
-                self.name, known.workshop, known.customers, caller=caller, trusted=trusted, now=now, rules=self.rules
+                self.name,
+                known.workshop,
+                known.customers,
+                caller=caller,
+                trusted=trusted,
+                now=now,
+                rules=self.rules,
             ),
             customer=_shown(known.customers, caller, trusted),
         )

@@ -60,7 +60,12 @@ def greeting(
         return f"Hi, {thanks} Who am I speaking with?"
     if customer is None or "name" not in values:
         return f"T{thanks[1:]} How can I help you today?"
-    return " ".join(filter(None, [f"Hi {values['name']}, {thanks}", _about(customer, values, today), "How can I help you today?"]))
+    return " ".join(
+        filter(
+            None,
+            [f"Hi {values['name']}, {thanks}", _about(customer, values, today), "How can I help you today?"],
+        )
+    )
 
 
 def _about(customer: CustomerRecord, values: dict[str, str], today: dt.date) -> str:

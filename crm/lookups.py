@@ -32,7 +32,9 @@ async def lookup_customer(desk: Desk, name: str | None, car: str | None) -> dict
         if proof.tries < TRIES:
             known = proven(who.customers, name, car, desk.spoken)
         found = known.id if known else None
-        await desk.work.prove(desk.call, msgspec.structs.replace(proof, customer=found, tries=proof.tries + 1))
+        await desk.work.prove(
+            desk.call, msgspec.structs.replace(proof, customer=found, tries=proof.tries + 1)
+        )
     if known is None:
         return {"found": False, "note": _NO_MATCH}
     return {"found": True, "customer": _file(known), "say": _said(known)}

@@ -260,7 +260,7 @@ class Closure(Base):
 # ---------------------------------------------------------------- appointments
 
 
-def _once(what: str) -> ExcludeConstraint[Any]:
+def _once(what: str) -> ExcludeConstraint:
     """Needs the extension btree_gist. The booking code takes a lock and looks first, to be kind and not to
     deadlock; that nothing is booked twice is held by this alone, whatever else writes to the table."""
     return ExcludeConstraint(

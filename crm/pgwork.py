@@ -3,9 +3,9 @@
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import ScalarResult, Select, and_, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import IntegrityError
@@ -30,6 +30,8 @@ from crm.slots import Place, Taken
 _DAY_LOCK = 0x7472756E
 _UPCOMING = 10
 
+T = TypeVar("T")
+
 
 class PgWork:
     """Implements `crm.ports.Work` in a transaction that its maker owns."""
@@ -43,13 +45,15 @@ class PgWork:
         """All of it; closures that are over are left out."""
         rules = await self._session.get(m.Dealership, 1)
         if rules is None:
-            raise RecordsAway("the dealership has not been set up: run `python -m crm setup` or `python -m crm seed`")
+            raise RecordsAway(
+                "the dealership has not been set up: run `python -m crm setup` or `python -m crm seed`"
+            )
         hours = (await self._all(select(m.WorkingHours).order_by(m.WorkingHours.starts))).all()
         can: dict[int, set[str]] = defaultdict(set)
-        for who, skill in (await self._session.execute(_skills(m.TechnicianSkill))).tuples():
+        for who, skill in await self._session.execute(select(m.TechnicianSkill.technician_id, m.TechnicianSkill.skill)):
             can[who].add(skill)
         needs: dict[int, set[str]] = defaultdict(set)
-        for what, skill in (await self._session.execute(_skills(m.ServiceSkill))).tuples():
+        for what, skill in await self._session.execute(select(m.ServiceSkill.service_type_id, m.ServiceSkill.skill)):
             needs[what].add(skill)
         closures = select(m.Closure).where(m.Closure.ends_at > func.now()).order_by(m.Closure.starts_at)
         return w.Workshop(
@@ -66,7 +70,9 @@ class PgWork:
                     frozenset(can[who.id]),
                     _week(row for row in hours if row.technician_id == who.id),
                 )
-                for who in await self._all(select(m.Technician).where(m.Technician.active).order_by(m.Technician.id))
+                for who in await self._all(
+                    select(m.Technician).where(m.Technician.active).order_by(m.Technician.id)
+                )
             ),
             services=tuple(
                 w.ServiceType(
@@ -77,12 +83,12 @@ class PgWork:
                     one.price_to_cents,
                     frozenset(needs[one.id]),
                 )
-                for one in await self._all(select(m.ServiceType).where(m.ServiceType.active).order_by(m.ServiceType.id))
+                for one in await self._all(
+                    select(m.ServiceType).where(m.ServiceType.active).order_by(m.ServiceType.id)
+                )
             ),
             holidays=tuple(
-                w.Holiday(
-                    one.day, one.name, ((one.opens, one.closes),) if one.opens and one.closes else ()
-                )
+                w.Holiday(one.day, one.name, ((one.opens, one.closes),) if one.opens and one.closes else ())
                 for one in await self._all(select(m.Holiday).order_by(m.Holiday.day))
             ),
             closures=tuple(
@@ -102,14 +108,16 @@ class PgWork:
         )
         if but_not is not None:
             statement = statement.where(row.id != but_not)
-        return [Taken(*found) for found in (await self._session.execute(statement)).tuples()]
+        return [Taken(*found) for found in await self._session.execute(statement)]
 
     # ------------------------------------------------------------ people
 
     async def customers_by_phone(self, phone: str) -> tuple[CustomerRecord, ...]:
         """Those who call from this number, oldest first."""
         calls = select(m.CustomerPhone.customer_id).where(m.CustomerPhone.phone == phone)
-        people = (await self._all(select(m.Customer).where(m.Customer.id.in_(calls)).order_by(m.Customer.id))).all()
+        people = (
+            await self._all(select(m.Customer).where(m.Customer.id.in_(calls)).order_by(m.Customer.id))
+        ).all()
         return await self.customers(people)
 
     async def customer(self, customer: int) -> CustomerRecord | None:
@@ -134,7 +142,7 @@ class PgWork:
             .where(m.Vehicle.customer_id.in_(ids))
             .order_by(m.ServiceVisit.visited_on.desc().nulls_last(), m.ServiceVisit.id.desc(), m.Vehicle.id)
         )
-        for car, visit in (await self._session.execute(statement_cars)).tuples():
+        for car, visit in await self._session.execute(statement_cars):
             owner = car.customer_id
             cars[owner].setdefault(
                 car.id, VehicleRecord(car.id, car.year, car.make, car.model, car.vin, car.mileage)
@@ -179,13 +187,13 @@ class PgWork:
         row = m.Appointment
         statement = _appointments().where(_of(owner), row.status == m.BOOKED, row.starts_at > now)
         statement = statement.order_by(row.starts_at).limit(_UPCOMING)
-        return [_record(*found) for found in (await self._session.execute(statement)).tuples()]
+        return [_record(*found) for found in await self._session.execute(statement)]
 
     async def appointment(self, appointment: int, owner: Owner) -> AppointmentRecord | None:
         """One of the owner's appointments, its row locked."""
         statement = _appointments().where(m.Appointment.id == appointment, _of(owner))
         statement = statement.with_for_update(of=m.Appointment).execution_options(populate_existing=True)
-        found = (await self._session.execute(statement)).tuples().one_or_none()
+        found = (await self._session.execute(statement)).one_or_none()
         return _record(*found) if found else None
 
     async def book(self, new: NewAppointment) -> AppointmentRecord:
@@ -211,8 +219,12 @@ class PgWork:
     async def move(self, appointment: int, place: Place) -> AppointmentRecord:
         """Changes the row, and reads it back."""
         row = await self._session.get_one(m.Appointment, appointment)
-        values = {"starts_at": place.start, "ends_at": place.end}
-        values |= {"bay_id": place.bay, "technician_id": place.technician}
+        values = {
+            "starts_at": place.start,
+            "ends_at": place.end,
+            "bay_id": place.bay,
+            "technician_id": place.technician,
+        }
         await self._write(row, values)
         return await self._again(row)
 
@@ -236,8 +248,10 @@ class PgWork:
             raise SlotTaken from None  # the constraint held
 
     async def _again(self, row: m.Appointment) -> AppointmentRecord:
-        statement = _appointments().where(m.Appointment.id == row.id).execution_options(populate_existing=True)
-        return _record(*(await self._session.execute(statement)).tuples().one())
+        statement = (
+            _appointments().where(m.Appointment.id == row.id).execution_options(populate_existing=True)
+        )
+        return _record(*(await self._session.execute(statement)).one())
 
     # ------------------------------------------------------------ once, and by whom
 
@@ -245,7 +259,9 @@ class PgWork:
         """Its row lock makes the changes of one call, and so two runs of one key, take turns."""
         statement = insert(m.CallEpoch).values(call=call, epoch=epoch)
         highest = func.greatest(m.CallEpoch.epoch, statement.excluded.epoch)
-        statement = statement.on_conflict_do_update(index_elements=[m.CallEpoch.call], set_={"epoch": highest})
+        statement = statement.on_conflict_do_update(
+            index_elements=[m.CallEpoch.call], set_={"epoch": highest}
+        )
         return int((await self._session.execute(statement.returning(m.CallEpoch.epoch))).scalar_one())
 
     async def stored(self, key: str) -> Stored | None:
@@ -273,13 +289,10 @@ class PgWork:
         row.customer_id, row.tries = proof.customer, proof.tries
         await self._session.flush()
 
-    async def _all(self, statement: Select[tuple[Any]]) -> Any:
+    async def _all(self, statement: Select[T]) -> ScalarResult[T]:
         return await self._session.scalars(statement)
 
 
-def _skills(table: type[m.TechnicianSkill] | type[m.ServiceSkill]) -> Select[tuple[int, str]]:
-    columns = table.__table__.c
-    return select(*columns)
 
 
 def _week(rows: Iterable[m.WorkingHours]) -> dict[int, tuple[w.Span, ...]] | None:
@@ -289,7 +302,7 @@ def _week(rows: Iterable[m.WorkingHours]) -> dict[int, tuple[w.Span, ...]] | Non
     return {day: tuple(spans) for day, spans in week.items()} or None
 
 
-def _appointments() -> Select[tuple[m.Appointment, str]]:
+def _appointments() -> Select[m.Appointment, str]:
     return select(m.Appointment, m.ServiceType.name).join(
         m.ServiceType, m.ServiceType.id == m.Appointment.service_type_id
     )

@@ -57,7 +57,9 @@ def system_prompt(
 
     `now` is in the dealership's time zone; `workshop` is None while it is not known.
     """
-    offers = ", ".join(f"{s.name} ({s.minutes} min, {_price(s)})" for s in workshop.services) if workshop else ""
+    offers = (
+        ", ".join(f"{s.name} ({s.minutes} min, {_price(s)})" for s in workshop.services) if workshop else ""
+    )
     fixed = [
         rules or RULES.replace("{dealership}", dealership),
         "",

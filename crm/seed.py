@@ -46,7 +46,10 @@ async def _customer(connection: AsyncConnection, person: Person) -> None:
         statement = insert(Vehicle).values(values).on_conflict_do_nothing().returning(Vehicle.id)
         vehicle = await connection.scalar(statement)
         if vehicle is not None:
-            rows = [{"vehicle_id": vehicle, "service": v.service, "visited_on": v.day, "mileage": v.mileage} for v in visits]
+            rows = [
+                {"vehicle_id": vehicle, "service": v.service, "visited_on": v.day, "mileage": v.mileage}
+                for v in visits
+            ]
             if rows:
                 await connection.execute(insert(ServiceVisit), rows)
 

@@ -57,7 +57,12 @@ async def _hours(
 async def _holidays(connection: AsyncConnection, workshop: Workshop) -> None:
     await connection.execute(delete(m.Holiday))
     rows = [
-        {"day": one.day, "name": one.name, "opens": span[0] if span else None, "closes": span[1] if span else None}
+        {
+            "day": one.day,
+            "name": one.name,
+            "opens": span[0] if span else None,
+            "closes": span[1] if span else None,
+        }
         for one in workshop.holidays
         for span in (one.spans or (None,))
     ]
@@ -66,7 +71,8 @@ async def _holidays(connection: AsyncConnection, workshop: Workshop) -> None:
 
 
 async def _skills(connection: AsyncConnection, workshop: Workshop) -> None:
-    names = {skill for one in (*workshop.technicians, *workshop.services) for skill in one.skills}
+    needed = [one.skills for one in workshop.services]
+    names = frozenset[str]().union(*needed, *(one.skills for one in workshop.technicians))
     if names:
         rows = [{"name": name} for name in sorted(names)]
         await connection.execute(insert(m.Skill).on_conflict_do_nothing(), rows)

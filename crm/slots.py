@@ -107,7 +107,9 @@ def why_no_day(workshop: Workshop, day: dt.date, now: dt.datetime) -> str | None
     # Compared without adding to `day`: the calendar ends at year 9999.
     if (day - today).days > workshop.horizon_days:
         months = round(workshop.horizon_days / 30)
-        return f"{named} is too far off: appointments can be booked up to {saying.number(months)} months ahead."
+        return (
+            f"{named} is too far off: appointments can be booked up to {saying.number(months)} months ahead."
+        )
     if _opens(workshop, day):
         return None
     opens = next_open_day(workshop, day)

@@ -65,7 +65,12 @@ class DealershipTools:
     specs: tuple[ToolSpec, ...] = TOOLS.specs
 
     def __init__(
-        self, records: Records, nhtsa: Nhtsa, house: House, now: Callable[[], dt.datetime], limits: Limits = Limits()
+        self,
+        records: Records,
+        nhtsa: Nhtsa,
+        house: House,
+        now: Callable[[], dt.datetime],
+        limits: Limits = Limits(),
     ) -> None:
         self._records = records
         self._nhtsa = nhtsa
@@ -108,7 +113,9 @@ class DealershipTools:
         except BadArguments as error:
             answer = {"error": str(error)}
         except (RecordsAway, TimeoutError) as error:
-            _log.warning("tool_failed", call=request.call, tool=request.tool, why=f"{type(error).__name__}: {error}")
+            _log.warning(
+                "tool_failed", call=request.call, tool=request.tool, why=f"{type(error).__name__}: {error}"
+            )
             unknown = attempts.open
             answer = {"error": UNKNOWN if unknown else AWAY}
         return self._result(request, answer, started, replayed, unknown)
@@ -122,7 +129,9 @@ class DealershipTools:
             async with asyncio.timeout(self._limits.run):
                 answer = await self._again(lambda: self._settled(request))
         except (RecordsAway, TimeoutError) as error:
-            _log.warning("unsettled", call=request.call, tool=request.tool, why=f"{type(error).__name__}: {error}")
+            _log.warning(
+                "unsettled", call=request.call, tool=request.tool, why=f"{type(error).__name__}: {error}"
+            )
             unknown, answer = True, {"error": UNKNOWN}
         return self._result(request, answer, started, True, unknown)
 

@@ -91,8 +91,7 @@ def _workshop(written: _File, time_zone: str) -> Workshop:
         time_zone=ZoneInfo(zone).key,
         week=_week(written.hours, "hours") or {},
         bays=tuple(
-            Bay(n, one.name, _week(one.hours, f"bay {one.name!r}"))
-            for n, one in enumerate(written.bays, 1)
+            Bay(n, one.name, _week(one.hours, f"bay {one.name!r}")) for n, one in enumerate(written.bays, 1)
         ),
         technicians=tuple(
             Technician(n, one.name, frozenset(one.skills), _week(one.hours, f"technician {one.name!r}"))

@@ -68,7 +68,9 @@ async def test_many_callers_at_one_slot_get_its_two_bays_and_the_rest_get_altern
 ) -> None:
     runs = await asyncio.gather(
         *(
-            replicas[n % 4]("book_appointment", call=f"CA{n}", caller=f"+131255501{n:02d}", name="Bo", **BOOKING)
+            replicas[n % 4](
+                "book_appointment", call=f"CA{n}", caller=f"+131255501{n:02d}", name="Bo", **BOOKING
+            )
             for n in range(12)
         )
     )

@@ -189,9 +189,7 @@ def test_a_template_is_used_when_all_its_fields_may_be_said() -> None:
     assert greeting("Trunkline Motors", KNOWN, False, TODAY, template) == (
         "Hi Sarah, thanks for calling Trunkline Motors. How can I help you today?"
     )
-    assert (
-        greeting("Trunkline Motors", (), True, TODAY, "{dealership}, hello!") == "Trunkline Motors, hello!"
-    )
+    assert greeting("Trunkline Motors", (), True, TODAY, "{dealership}, hello!") == "Trunkline Motors, hello!"
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from crm import demo_data
 from crm.database import DatabaseAway
+from crm.demo_data import CUSTOMERS
 from crm.migrate import upgrade
 from crm.models import Base
-from crm import demo_data
-from crm.demo_data import CUSTOMERS
 from crm.seed import seed
 from engine.callrows import metadata as call_log
 
@@ -88,7 +88,8 @@ async def test_the_constraint_that_alembic_does_not_compare_is_there(postgres_ur
     connection = await asyncpg.connect(postgres_url, timeout=30)
     try:
         definition = await connection.fetchval(
-            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = $1", f"appointment_{what}_once"
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = $1",
+            f"appointment_{what}_once",
         )
     finally:
         await connection.close(timeout=10)
@@ -109,7 +110,10 @@ INSERT INTO appointment (customer_id, phone, name, call, service, starts_at, end
 INSERT INTO tool_result (key, call, tool, result) VALUES ('K', 'CA1', 'book_appointment', '{"booked": true}');
 INSERT INTO call_epoch (call, epoch) VALUES ('CA1', 3);
 """
-OLD_ROWS = "SELECT customer_id, phone, name, call, service, starts_at, ends_at, bay, status FROM appointment ORDER BY id"
+OLD_ROWS = (
+    "SELECT customer_id, phone, name, call, service, starts_at, ends_at, bay, status FROM appointment "
+    "ORDER BY id"
+)
 
 
 async def test_a_database_in_use_goes_up_and_down_and_keeps_what_it_has(empty_url: str) -> None:
@@ -174,7 +178,9 @@ async def test_seeding_twice_and_at_once_adds_nothing_and_overwrites_nothing(pos
         workshop = demo_data.workshop()
         assert await connection.fetchval("SELECT count(*) FROM service_type") == len(workshop.services)
         assert await connection.fetchval("SELECT count(*) FROM customer") == len(CUSTOMERS)
-        assert await connection.fetchval("SELECT count(*) FROM vehicle") == sum(len(c.cars) for c in CUSTOMERS)
+        assert await connection.fetchval("SELECT count(*) FROM vehicle") == sum(
+            len(c.cars) for c in CUSTOMERS
+        )
         price = await connection.fetchval("SELECT price_to_cents FROM service_type WHERE name = 'oil change'")
     finally:
         await connection.close(timeout=10)

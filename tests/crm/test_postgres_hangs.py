@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from crm.tools import DealershipTools, Limits
+from crm.tools import DealershipTools
 
 LIMIT_S = 1.0
 

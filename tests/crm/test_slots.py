@@ -38,7 +38,9 @@ def texts(slots: tuple[dt.datetime, ...]) -> list[str]:
     return [f"{slot:%H:%M}" for slot in slots]
 
 
-def why_not(start: dt.datetime, service: ServiceType = OIL, others: tuple[Taken, ...] = (), at_: Workshop = SHOP) -> str:
+def why_not(
+    start: dt.datetime, service: ServiceType = OIL, others: tuple[Taken, ...] = (), at_: Workshop = SHOP
+) -> str:
     refusal = refuse(at_, service, start, others, NOW)
     return refusal.why if refusal else ""
 
@@ -196,7 +198,9 @@ def worlds(draw: st.DrawFn) -> tuple[Workshop, ServiceType, dt.date, tuple[Taken
             for n in range(1, draw(st.integers(0, 3)) + 1)
         ),
         services=(),
-        holidays=draw(st.lists(st.builds(Holiday, st.just(day), st.just("H"), st.tuples(spans)), max_size=1).map(tuple)),
+        holidays=draw(
+            st.lists(st.builds(Holiday, st.just(day), st.just("H"), st.tuples(spans)), max_size=1).map(tuple)
+        ),
         step_minutes=draw(st.sampled_from([10, 15, 30, 45, 60])),
         notice_minutes=draw(st.integers(0, 3000)),
     )
@@ -206,11 +210,17 @@ def worlds(draw: st.DrawFn) -> tuple[Workshop, ServiceType, dt.date, tuple[Taken
         return midnight + dt.timedelta(minutes=draw(st.integers(low, high)))
 
     busy = tuple(
-        taken(moment(), draw(st.integers(1, 300)), draw(st.integers(1, 3)), draw(st.none() | st.integers(1, 3)))
+        taken(
+            moment(), draw(st.integers(1, 300)), draw(st.integers(1, 3)), draw(st.none() | st.integers(1, 3))
+        )
         for _ in range(draw(st.integers(0, 8)))
     )
     closures = tuple(
-        Closure(start, start + dt.timedelta(minutes=draw(st.integers(1, 900))), *draw(st.sampled_from([(None, None), (1, None), (None, 1)])))
+        Closure(
+            start,
+            start + dt.timedelta(minutes=draw(st.integers(1, 900))),
+            *draw(st.sampled_from([(None, None), (1, None), (None, 1)])),
+        )
         for start in [moment() for _ in range(draw(st.integers(0, 2)))]
     )
     there = msgspec.structs.replace(there, closures=closures)

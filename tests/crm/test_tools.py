@@ -106,7 +106,9 @@ async def test_a_booking_is_told_as_it_stands_in_the_row(ask: Ask, rows: asyncpg
 
 async def test_a_taken_time_comes_with_the_nearest_others(ask: Ask) -> None:
     for call in ("CA2", "CA3"):
-        assert (await ask("book_appointment", call=call, service="oil change", date=FRIDAY, time="10:00"))[0].ok
+        assert (await ask("book_appointment", call=call, service="oil change", date=FRIDAY, time="10:00"))[
+            0
+        ].ok
     result, answer = await ask("book_appointment", service="oil change", date=FRIDAY, time="10:00")
     assert not result.ok
     assert answer == {
@@ -157,7 +159,9 @@ async def test_a_withheld_number_needs_a_name_and_owns_only_what_its_call_booked
     assert other_call["appointments"] == []
 
 
-async def test_a_model_that_books_the_same_twice_in_a_call_has_booked_once(ask: Ask, rows: asyncpg.Connection) -> None:
+async def test_a_model_that_books_the_same_twice_in_a_call_has_booked_once(
+    ask: Ask, rows: asyncpg.Connection
+) -> None:
     booking = {"service": "oil change", "date": FRIDAY, "time": "08:00"}
     _, first = await ask("book_appointment", **booking)
     _, again = await ask("book_appointment", **booking)
@@ -168,7 +172,9 @@ async def test_a_model_that_books_the_same_twice_in_a_call_has_booked_once(ask: 
 
 
 async def test_a_full_day_offers_the_next_one_that_is_free(ask: Ask, rows: asyncpg.Connection) -> None:
-    await rows.execute("INSERT INTO closure (starts_at, ends_at) VALUES ('2026-11-27 08:30-06', '2026-11-28 09:30-06')")
+    await rows.execute(
+        "INSERT INTO closure (starts_at, ends_at) VALUES ('2026-11-27 08:30-06', '2026-11-28 09:30-06')"
+    )
     _, answer = await ask("get_available_slots", service="wheel alignment", date=FRIDAY)
     assert answer["slots"] == []
     assert answer["next_free"]["date"] == "2026-11-28"
@@ -208,7 +214,9 @@ async def test_nobody_changes_another_callers_appointment(
     extra: dict[str, Any] = {} if tool.startswith("cancel") else {"date": FRIDAY, "time": "10:00"}
     before = await rows.fetchrow("SELECT * FROM appointment")
     for caller in ("+13125550117", "anonymous"):
-        result, answer = await ask(tool, caller=caller, call="CA2", appointment_id=sarahs["appointment"]["id"], **extra)
+        result, answer = await ask(
+            tool, caller=caller, call="CA2", appointment_id=sarahs["appointment"]["id"], **extra
+        )
         assert not result.ok
         assert "no appointment with this id" in answer["error"]
     assert await rows.fetchrow("SELECT * FROM appointment") == before
@@ -222,7 +230,10 @@ async def test_an_appointment_moves_and_may_overlap_where_it_stood(
     number = first["appointment"]["id"]
     _, answer = await ask("reschedule_appointment", appointment_id=number, date=FRIDAY, time="08:30")
     say = "brake inspection on Friday the twenty-seventh at eight thirty"
-    assert answer == {"rescheduled": True, "appointment": first["appointment"] | {"time": "08:30", "say": say}}
+    assert answer == {
+        "rescheduled": True,
+        "appointment": first["appointment"] | {"time": "08:30", "say": say},
+    }
     row = await rows.fetchrow("SELECT starts_at, ends_at FROM appointment WHERE id = $1", number)
     assert (row["ends_at"] - row["starts_at"]).total_seconds() == 3600
 

@@ -270,9 +270,7 @@ def _appointments() -> None:
     op.add_column("appointment", sa.Column("technician_id", sa.Integer()))
     op.add_column(
         "appointment",
-        sa.Column(
-            "changed_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False
-        ),
+        sa.Column("changed_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
     )
     op.create_unique_constraint(op.f("uq_appointment_key"), "appointment", ["key"])
     for column, table, gone in (

@@ -20,8 +20,8 @@ Answer = dict[str, Any]
 
 _NOT_YOURS = "The caller has no appointment with this id: see get_upcoming_appointments."
 _ONLY_THIS_CALL = (
-    "Only what was booked in this call can be seen. If the caller is a customer, ask for their full name or a detail of their car, "
-    "and try lookup_customer with it."
+    "Only what was booked in this call can be seen. If the caller is a customer, ask for their full name or a detail "
+    "of their car, and try lookup_customer with it."
 )
 
 
@@ -271,8 +271,8 @@ async def _taken(desk: Desk, workshop: Workshop, day: dt.date, but_not: int | No
 
 
 async def _customer(desk: Desk, who: Caller, name: str | None) -> CustomerRecord | None:
-    """Whose a booking is: the known caller's; else a new customer's. A number that is somebody else's gets no new customer: whoever
-    forges it could make it look shared, and its owner would not be greeted any more."""
+    """Whose a booking is: the known caller's; else a new customer's. A number that is somebody else's gets no new
+    customer: whoever forges it could make it look shared, and its owner would not be greeted any more."""
     if who.known or who.customers or not name:
         return who.known
     made = await desk.work.add_customer(" ".join(name.split()), desk.phone, desk.now.year)

@@ -1,4 +1,4 @@
-"""What is known of a caller before they have said anything: looked up while it rings, and made into greeting and prompt."""
+"""What is known of a caller before they speak: looked up while it rings, made into greeting and prompt."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -51,13 +51,15 @@ class House:
         ZoneInfo(self.timezone)
 
     def trusts(self, caller: str, attested: bool) -> bool:
-        """Whether the number is enough to know who calls. `caller` is as the webhook has it; `attested` is STIR level A."""
+        """Whether the number is enough to know who calls. `caller` is as the webhook has it; `attested` is STIR level
+        A."""
         return trusted(self.trust_caller_id, attested, e164(caller))
 
     def context(self, known: Known, caller: str, *, trusted: bool, now: dt.datetime) -> CallerContext:
         """Greeting, prompt and what may be said of a caller. `now` is aware.
 
-        `customer` is None where it is not known who calls; of a number that is not trusted it has no more than first name and number.
+        `customer` is None where it is not known who calls; of a number that is not trusted it has no more than first
+        name and number.
         """
         zone = known.workshop.zone if known.workshop else ZoneInfo(self.timezone)
         now = now.astimezone(zone)

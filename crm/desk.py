@@ -1,4 +1,5 @@
-"""Where a tool stands: who calls, by which call, and what may be said to them. Decided from the call, never from the model."""
+"""Where a tool stands: who calls, by which call, and what may be said to them. Decided from the call, never from the
+model."""
 
 import datetime as dt
 from dataclasses import dataclass

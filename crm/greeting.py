@@ -48,8 +48,9 @@ def greeting(
 ) -> str:
     """What the caller hears first; `customers` are those who have the number.
 
-    A template is used when all of its fields are known for this caller and may be said to them; otherwise the dealership's
-    own greeting is. Of a number that several share, nobody is greeted; who has opted out is greeted like a stranger.
+    A template is used when all of its fields are known for this caller and may be said to them; otherwise the
+    dealership's own greeting is. Of a number that several share, nobody is greeted; who has opted out is greeted like
+    a stranger.
     """
     customer = customers[0] if len(customers) == 1 and not opted_out else None
     values = _sayable(dealership, customer, trusted)

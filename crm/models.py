@@ -76,8 +76,8 @@ class CustomerPhone(Base):
 
 
 class OptOut(Base):
-    """What whoever has this number does not want: `greeting`, to be greeted by what we know of them, or `contact`, to be
-    called or written to."""
+    """What whoever has this number does not want: `greeting`, to be greeted by what we know of them, or `contact`, to
+    be called or written to."""
 
     __tablename__ = "opt_out"
     __table_args__ = (
@@ -241,7 +241,8 @@ class Holiday(Base):
 
 
 class Closure(Base):
-    """From `starts_at` to `ends_at` (exclusive) nothing is done: of a bay, of a technician, or, with neither, at all."""
+    """From `starts_at` to `ends_at` (exclusive) nothing is done: of a bay, of a technician, or, with neither, at
+    all."""
 
     __tablename__ = "closure"
     __table_args__ = (
@@ -275,8 +276,8 @@ def _once(what: str) -> ExcludeConstraint:
 class Appointment(Base):
     """A bay and a technician, taken from `starts_at` to `ends_at` (exclusive).
 
-    `phone` is null for a withheld number. `customer_id` is null for who could not prove to be the customer whose number they
-    called from. `call` is the call that made it, and `key` the idempotency key under which it was made.
+    `phone` is null for a withheld number. `customer_id` is null for who could not prove to be the customer whose
+    number they called from. `call` is the call that made it, and `key` the idempotency key under which it was made.
     """
 
     __tablename__ = "appointment"

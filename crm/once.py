@@ -1,7 +1,8 @@
 """Changes happen once, and it is always known whether they did.
 
-A change runs in one unit of work with the check of the call's epoch and its own stored result, under a key that is the same
-whoever sends it again. So it is refused to a superseded CallActor, and answers the same the second time. A key can be
+A change runs in one unit of work with the check of the call's epoch and its own stored result, under a key that is
+the same whoever sends it again. So it is refused to a superseded CallActor, and answers the same the second time. A
+key can be
 voided: whoever comes with it later is told that nothing was done, and nothing is.
 """
 
@@ -19,8 +20,8 @@ REFUSED = "refused: a newer epoch has the call"
 OTHER = "refused: this key was used with other arguments"
 VOID = "This was not done: there was no answer in time. It may be tried again, if the caller still wants it."
 EARLIER = (
-    "Not done, because it has turned out what became of what was asked before: see `earlier`. Tell the caller, and ask again "
-    "only for what they still want."
+    "Not done, because it has turned out what became of what was asked before: see `earlier`. Tell the caller, and "
+    "ask again only for what they still want."
 )
 
 

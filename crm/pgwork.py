@@ -50,10 +50,14 @@ class PgWork:
             )
         hours = (await self._all(select(m.WorkingHours).order_by(m.WorkingHours.starts))).all()
         can: dict[int, set[str]] = defaultdict(set)
-        for who, skill in await self._session.execute(select(m.TechnicianSkill.technician_id, m.TechnicianSkill.skill)):
+        for who, skill in await self._session.execute(
+            select(m.TechnicianSkill.technician_id, m.TechnicianSkill.skill)
+        ):
             can[who].add(skill)
         needs: dict[int, set[str]] = defaultdict(set)
-        for what, skill in await self._session.execute(select(m.ServiceSkill.service_type_id, m.ServiceSkill.skill)):
+        for what, skill in await self._session.execute(
+            select(m.ServiceSkill.service_type_id, m.ServiceSkill.skill)
+        ):
             needs[what].add(skill)
         closures = select(m.Closure).where(m.Closure.ends_at > func.now()).order_by(m.Closure.starts_at)
         return w.Workshop(
@@ -291,8 +295,6 @@ class PgWork:
 
     async def _all(self, statement: Select[T]) -> ScalarResult[T]:
         return await self._session.scalars(statement)
-
-
 
 
 def _week(rows: Iterable[m.WorkingHours]) -> dict[int, tuple[w.Span, ...]] | None:

@@ -1,7 +1,7 @@
 """The repository interface: all that the tools, greetings and the console ask of a dealership's records.
 
-`crm.postgres` is ours. A dealership that has a CRM of its own puts it behind the same two protocols; `crm/README.md` tells how.
-Nothing above this interface knows SQL, and nothing below it knows what a caller may do.
+`crm.postgres` is ours. A dealership that has a CRM of its own puts it behind the same two protocols; `crm/README.md`
+tells how. Nothing above this interface knows SQL, and nothing below it knows what a caller may do.
 """
 
 import datetime as dt
@@ -20,8 +20,8 @@ class SlotTaken(Exception):
 class RecordsAway(Exception):
     """The records can't be used, or a unit of work was cut off.
 
-    Raised at its end, it does not tell whether the work was kept. `again`: trying the whole of it once more may help at once (a
-    lost race, a broken connection).
+    Raised at its end, it does not tell whether the work was kept. `again`: trying the whole of it once more may help
+    at once (a lost race, a broken connection).
     """
 
     def __init__(self, why: str, *, again: bool = False) -> None:
@@ -57,13 +57,15 @@ class Work(Protocol):
     # --- appointments
 
     async def lock_day(self, day: dt.date) -> None:
-        """Lets other bookings of this day wait until this unit of work ends, so that they need not fail. May do nothing."""
+        """Lets other bookings of this day wait until this unit of work ends, so that they need not fail. May do
+        nothing."""
 
     async def upcoming(self, owner: Owner, now: dt.datetime) -> list[AppointmentRecord]:
         """Booked appointments that have not begun, soonest first; at most ten."""
 
     async def appointment(self, appointment: int, owner: Owner) -> AppointmentRecord | None:
-        """One of the owner's appointments, held until this unit of work ends; None if it is not theirs, or does not exist."""
+        """One of the owner's appointments, held until this unit of work ends; None if it is not theirs, or does not
+        exist."""
 
     async def book(self, new: NewAppointment) -> AppointmentRecord:
         """Writes an appointment. Raises `SlotTaken`."""
@@ -77,7 +79,8 @@ class Work(Protocol):
     # --- once, and by whom
 
     async def take_epoch(self, call: str, epoch: int) -> int:
-        """Raises the call's epoch to `epoch` and returns the highest; the changes of one call wait for each other from here on."""
+        """Raises the call's epoch to `epoch` and returns the highest; the changes of one call wait for each other
+        from here on."""
 
     async def stored(self, key: str) -> Stored | None:
         """What became of this key, or None."""

@@ -15,7 +15,8 @@ LOOK_S = 0.5  # between looks whether Postgres is back
 
 
 class PostgresRecords:
-    """A pool of at most `pool_size` connections, with a limit of `limit_s` seconds for a connection and for a statement."""
+    """A pool of at most `pool_size` connections, with a limit of `limit_s` seconds for a connection and for a
+    statement."""
 
     def __init__(self, database_url: str, limit_s: float = 3.0, pool_size: int = 5) -> None:
         self._database_url = database_url
@@ -55,8 +56,9 @@ class PostgresRecords:
 
     @contextlib.asynccontextmanager
     async def work(self) -> AsyncIterator[PgWork]:
-        """A transaction, committed when the block ends well and rolled back otherwise; its connection goes back to the pool
-        in any case. Raises `RecordsAway`: at once while Postgres is known to be away, for nobody waits for it then."""
+        """A transaction, committed when the block ends well and rolled back otherwise; its connection goes back to
+        the pool in any case. Raises `RecordsAway`: at once while Postgres is known to be away, for nobody waits for
+        it then."""
         if self._sessions is None or self._reach is None:
             raise RuntimeError("the records are not open: await open() first")
         if self._reach.away:

@@ -1,6 +1,7 @@
 """What the model is told: fixed part first, so that prompts are cached.
 
-Caller ID can be forged. Of whoever calls from a known number that is not trusted, nothing but a first name is in the prompt.
+Caller ID can be forged. Of whoever calls from a known number that is not trusted, nothing but a first name is in the
+prompt.
 """
 
 import datetime as dt
@@ -137,6 +138,7 @@ def _customer_lines(customers: Sequence[CustomerRecord], trusted: bool) -> list[
 
 
 _UNTIL = (
-    "Do not mention cars, visits, appointments or a full name, and change nothing that exists, until lookup_customer has found them. "
-    "It needs what the caller says of themselves: their full name, or a detail of their car. Booking something new needs no proof."
+    "Do not mention cars, visits, appointments or a full name, and change nothing that exists, until lookup_customer "
+    "has found them. It needs what the caller says of themselves: their full name, or a detail of their car. Booking "
+    "something new needs no proof."
 )

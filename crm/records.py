@@ -68,7 +68,8 @@ class AppointmentRecord(msgspec.Struct, frozen=True):
 
 
 class NewAppointment(msgspec.Struct, frozen=True):
-    """What a booking writes. `key` is the idempotency key that it is made under, `vehicle_id` a car of the customer's."""
+    """What a booking writes. `key` is the idempotency key that it is made under, `vehicle_id` a car of the
+    customer's."""
 
     service: int
     start: dt.datetime
@@ -85,8 +86,9 @@ class NewAppointment(msgspec.Struct, frozen=True):
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Whose appointments a caller may see and change: of the `customer` whom they have shown to be; those that belong to
-    no customer and were booked from `phone`, where the number is enough; and always what this `call` has booked."""
+    """Whose appointments a caller may see and change: of the `customer` whom they have shown to be; those that belong
+    to no customer and were booked from `phone`, where the number is enough; and always what this `call` has
+    booked."""
 
     call: str
     customer: int | None = None

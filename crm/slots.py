@@ -1,8 +1,8 @@
 """When the workshop can take a car: pure rules. A workshop, what is taken and a time in; slots and reasons out.
 
-All times are aware. Inside, they are instants (UTC): lengths are added to them and they are compared, never wall clocks,
-so that an hour is an hour on the days on which clocks change. Of an hour that comes twice only the first is offered, for its
-times can't be told apart when they are said; an hour that does not exist has no slots.
+All times are aware. Inside, they are instants (UTC): lengths are added to them and they are compared, never wall
+clocks, so that an hour is an hour on the days on which clocks change. Of an hour that comes twice only the first is
+offered, for its times can't be told apart when they are said; an hour that does not exist has no slots.
 """
 
 import datetime as dt
@@ -47,8 +47,8 @@ class Refusal:
 
 
 def instant(day: dt.date, time: dt.time, workshop: Workshop) -> dt.datetime:
-    """That time of the dealership's clock, as UTC. One that does not exist is moved on by the change of the clocks; of two of
-    one name it is the first."""
+    """That time of the dealership's clock, as UTC. One that does not exist is moved on by the change of the clocks;
+    of two of one name it is the first."""
     return dt.datetime.combine(day, time.replace(fold=0), workshop.zone).astimezone(dt.UTC)
 
 
@@ -62,8 +62,8 @@ def place(
 ) -> Place | None:
     """A bay and a technician that are free for the whole service from `start` on, or None.
 
-    Looks at hours, closures and what is taken, not at the step, at notice or at the horizon. Of those who could do it the
-    one who can do least else is taken, so that the others stay free for what only they can.
+    Looks at hours, closures and what is taken, not at the step, at notice or at the horizon. Of those who could do it
+    the one who can do least else is taken, so that the others stay free for what only they can.
     """
     start = start.astimezone(dt.UTC)
     end = start + dt.timedelta(minutes=service.minutes)

@@ -1,7 +1,7 @@
 """The dealership's toolbox: seven tools for the model, and what is known of a caller.
 
-What changes something goes through `crm.once`, so that it happens once, is refused to a superseded CallActor, and answers
-the same when it is sent again.
+What changes something goes through `crm.once`, so that it happens once, is refused to a superseded CallActor, and
+answers the same when it is sent again.
 """
 
 import asyncio
@@ -96,8 +96,8 @@ class DealershipTools:
         """Runs one tool; bad arguments and records that are away are results with `ok` false.
 
         Takes at most `Limits.run`. When a change's outcome is unknown (the connection broke at the commit), it is sent
-        again until there is an answer: the stored result comes back if it had happened. If none comes in time, the result
-        is `unknown`, and the engine settles it.
+        again until there is an answer: the stored result comes back if it had happened. If none comes in time, the
+        result is `unknown`, and the engine settles it.
         """
         started = time.perf_counter()
         replayed = unknown = False
@@ -121,8 +121,8 @@ class DealershipTools:
         return self._result(request, answer, started, replayed, unknown)
 
     async def settle(self, request: ToolRequest) -> ToolResult:
-        """What became of a change that nobody answered; if nothing did, it never will (`crm.once.settle`). The result is
-        `unknown` if the records can't be reached in `Limits.run`."""
+        """What became of a change that nobody answered; if nothing did, it never will (`crm.once.settle`). The result
+        is `unknown` if the records can't be reached in `Limits.run`."""
         started = time.perf_counter()
         unknown = False
         try:
@@ -205,8 +205,8 @@ class DealershipTools:
         return self._house.context(known, phone, trusted=trusts, now=self._now())
 
     async def known(self, phone: str) -> Known:
-        """What the records have of a caller's number (E.164 or "anonymous"); the workshop alone, as it was last, while they
-        are away."""
+        """What the records have of a caller's number (E.164 or "anonymous"); the workshop alone, as it was last,
+        while they are away."""
         try:
             async with asyncio.timeout(self._limits.context), self._records.work() as work:
                 known = await look_up(work, e164(phone))

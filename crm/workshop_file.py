@@ -4,6 +4,7 @@ Names stand for ids: bays, technicians and services are numbered in the order in
 """
 
 import datetime as dt
+import itertools
 import re
 from pathlib import Path
 from typing import Annotated
@@ -153,6 +154,6 @@ def _spans(texts: list[str], where: str) -> tuple[Span, ...]:
             raise WrongFile(f"{where}: {text!r} ends before it begins")
         spans.append((start, end))
     spans.sort()
-    if any(before[1] > after[0] for before, after in zip(spans, spans[1:], strict=False)):
+    if any(before[1] > after[0] for before, after in itertools.pairwise(spans)):
         raise WrongFile(f"{where}: the hours overlap")
     return tuple(spans)

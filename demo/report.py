@@ -80,8 +80,9 @@ async def read_record(database_url: str, call: str, zone: ZoneInfo) -> Record:
         record.bookings = [
             Booking(**{**dict(row), "starts_at": row["starts_at"].astimezone(zone)})
             for row in await database.fetch(
-                "SELECT s.name AS service, a.starts_at, a.phone, a.name, a.vehicle, b.name AS bay, a.status FROM appointment a "
-                "JOIN service_type s ON s.id = a.service_type_id JOIN bay b ON b.id = a.bay_id ORDER BY a.id"
+                "SELECT s.name AS service, a.starts_at, a.phone, a.name, a.vehicle, b.name AS bay, a.status FROM "
+                "appointment a JOIN service_type s ON s.id = a.service_type_id JOIN bay b ON b.id = a.bay_id ORDER "
+                "BY a.id"
             )
         ]
         record.legs = _legs(

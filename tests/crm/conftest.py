@@ -57,7 +57,7 @@ def make_tools(seeded_url: str, nhtsa_url: str) -> Callable[..., DealershipTools
         database_url: str = seeded_url,
         nhtsa_base_url: str = nhtsa_url,
         postgres_s: float = 3.0,
-        limits: Limits = Limits(),
+        limits: Limits = Limits(),  # noqa: B008 - frozen
         now: Callable[[], dt.datetime] = lambda: NOW.astimezone(dt.UTC),
         **house: Any,
     ) -> DealershipTools:

@@ -159,7 +159,8 @@ def test_an_hour_that_does_not_exist_has_no_slots_and_one_that_comes_twice_has_t
     twice = texts(open_slots(night, OIL, autumn, (), november))
     assert twice[:6] == ["00:00", "00:30", "01:00", "01:30", "02:00", "02:30"]
     assert len(set(twice)) == len(twice)
-    # An hour's work from half past twelve ends at half past one, by any clock; the clock shows 01:30 again an hour later.
+    # An hour's work from half past twelve ends at half past one, by any clock; the clock shows 01:30 again an hour
+    # later.
     work = place(night, BRAKES, at(autumn, 0, 30), ())
     assert work is not None
     assert work.end - work.start == dt.timedelta(hours=1)

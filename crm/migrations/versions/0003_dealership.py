@@ -1,8 +1,8 @@
 """The dealership: several numbers a customer, hours, holidays, bays, technicians with skills, price ranges, proofs.
 
-What is there is kept: numbers, services, bays and appointments move into the new tables, and a database that was in use goes on
-with the hours and the two bays that used to be written in the code. Going back keeps one number a customer, the
-lower price, and no technicians.
+What is there is kept: numbers, services, bays and appointments move into the new tables, and a database that was in
+use goes on with the hours and the two bays that used to be written in the code. Going back keeps one number a
+customer, the lower price, and no technicians.
 """
 
 import sqlalchemy as sa

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import functools
+import importlib
 import logging
 import os
 import time
@@ -37,6 +38,7 @@ from crm import demo_data
 from crm.context import House, Known
 from crm.database import async_url
 from crm.nhtsa import Nhtsa
+from crm.ports import Records
 from crm.postgres import PostgresRecords
 from crm.tools import DealershipTools, Limits
 from engine import media_socket, telemetry
@@ -80,12 +82,21 @@ REPLACED: dict[str, Any] = {"max_surge_percent": 100, "rolling_update_percentage
 def make_toolbox(settings: Settings) -> DealershipTools:
     """The dealership's tools, on its records."""
     return DealershipTools(
-        PostgresRecords(settings.database_url, settings.postgres_timeout_s),
+        make_records(settings),
         Nhtsa(settings.nhtsa_base_url, timeout_s=settings.nhtsa_timeout_s),
         house(settings),
         lambda: dt.datetime.now(dt.UTC),
         Limits(run=settings.tool_timeout_s * 7 / 8, context=settings.context_s + 0.5),
     )
+
+
+def make_records(settings: Settings) -> Records:
+    """The dealership's records: ours, or those of a CRM of its own."""
+    if settings.crm:
+        module, _, name = settings.crm.partition(":")
+        made: Records = getattr(importlib.import_module(module), name)(settings)
+        return made
+    return PostgresRecords(settings.database_url, settings.postgres_timeout_s)
 
 
 def house(settings: Settings) -> House:

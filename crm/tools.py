@@ -84,6 +84,11 @@ class DealershipTools:
         await self._records.open()
         # The first look-up compiles and prepares what all others need.
         await self.context("anonymous", "", attested=False)
+        workshop = self._known.workshop
+        if workshop is None:
+            _log.error("no_workshop", what_to_do="run `python -m crm setup FILE`, or `python -m crm seed` for the demo's")
+        elif workshop.time_zone != self._house.timezone:
+            _log.warning("other_time_zone", counts=workshop.time_zone, TIMEZONE=self._house.timezone)
 
     async def close(self) -> None:
         """Closes connections; safe to run twice."""

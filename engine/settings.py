@@ -374,7 +374,14 @@ class Settings(BaseSettings):
         "", description="System prompt, or @path of a file with it; empty: the dealership's own"
     )
     dealership_name: str = Field("Trunkline Motors", description="Name that the agent answers with")
-    timezone: str = Field("America/Chicago", description="Time zone of the dealership")
+    timezone: str = Field(
+        "America/Chicago",
+        description="Time zone that a new workshop gets, and that the agent goes by while the records can't be reached; else the workshop's own counts",
+    )
+    crm: str = Field(
+        "",
+        description="Your own CRM, as `module:function`: what it makes of the settings is used for the dealership's records (crm/README.md); empty: Postgres",
+    )
     barge_in_min_words: int = Field(2, ge=1, description="Words of an interim that interrupt the agent")
     backchannels: str = Field(
         "mm-hmm,mhm,uh-huh,mm,hmm,okay,ok,yeah,yep,right,sure,i see,got it",
@@ -618,6 +625,13 @@ class Settings(BaseSettings):
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError(f"must name a time zone, got {value!r}: e.g. America/Chicago") from None
+        return value
+
+    @field_validator("crm")
+    @classmethod
+    def _importable(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
+            raise ValueError(f"must be module:function, got {value!r}: e.g. our_crm:make_records")
         return value
 
     @field_validator("fallback_number", "transfer_number")

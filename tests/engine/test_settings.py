@@ -48,7 +48,7 @@ WRONG = [
     ("POSTGRES_TIMEOUT_S", "0"), ("LOG_SPOOL_ROWS", "9"), ("LOG_WRITE_S", "0"), ("READY_CHECK_S", "0"),
     ("SLOT_LEASE_S", "0"), ("CONTEXT_S", "11"), ("NHTSA_TIMEOUT_S", "0"), ("LOOP_LAG_S", "0"), ("SWEEP_S", "0"),
     ("SESSION_WRITE_MS", "1"), ("TOKEN_TTL_S", "1"),
-    ("SYSTEM_PROMPT", "@no-such-file.txt"),
+    ("SYSTEM_PROMPT", "@no-such-file.txt"), ("CRM", "our_crm"),
     ("BARGE_IN_MIN_WORDS", "0"), ("SILENCE_PROMPT_S", "8.1"), ("SILENCE_PROMPT_S", "0"),
     ("SILENCE_PROMPTS", "-1"), ("SILENCE_PROMPTS", "6"), ("FILLER_S", "0"), ("FILLER_S", "6.1"), ("MAX_CALL_S", "10"),
     ("PLAYBACK_LEAD_MS", "20"), ("PLAYBACK_LEAD_MS", "5000"),

@@ -4,9 +4,10 @@ from collections.abc import Collection
 from typing import Any
 
 from local.receptionist import speech
-from local.receptionist.booking import ANYTHING_ELSE, unable
 from local.receptionist.changing import look_up, tell_appointments
 from local.receptionist.facts import Facts
+from local.receptionist.phrases import ANYTHING_ELSE, HELP, unable
+from local.receptionist.proving import is_known, proof_failed, proof_step
 from local.receptionist.results import date_of
 from local.receptionist.talk import Ask, Goal, Reply, Talk
 from local.receptionist.vin import LENGTH
@@ -27,10 +28,9 @@ def aside(talk: Talk, facts: Facts, tools: Collection[str], asked: Ask) -> Reply
     priced = asked is Ask.PRICED and talk.heard is not None and bool(talk.heard.services)
     if priced or Want.PRICE in wants or Want.LENGTH in wants:
         return _price(talk, facts)
-    if Want.FIND in wants and talk.goal is Goal.NONE:
-        return tell_appointments(talk) if talk.appointments is not None else look_up(talk, facts, tools)
-    if Want.RECORD in wants:
-        return record_step(talk, tools)
+    if Want.RECORD in wants or (Want.FIND in wants and talk.goal is Goal.NONE):
+        talk.hearing = Want.RECORD if Want.RECORD in wants else Want.FIND
+        return hear_step(talk, facts, tools)
     if Want.SERVICES in wants and facts.services:
         return f"We do {speech.either([_plural(s.name) for s in facts.services], 'and')}."
     if Want.HOURS in wants:
@@ -47,7 +47,7 @@ def _courtesy(talk: Talk) -> Reply | str | None:
         return Reply("Sure, take your time.")
     if Want.THERE in wants:
         return "Yes, I'm here."
-    if Want.THANKS in wants and talk.goal is Goal.NONE:
+    if Want.THANKS in wants and talk.goal is Goal.NONE and not talk.dropped:
         return "You're welcome."
     return None
 
@@ -76,21 +76,43 @@ def _price(talk: Talk, facts: Facts) -> Reply | str:
     return talk.ask(Ask.BOOKING, "Would you like to book one?").after(text)
 
 
-def record_step(talk: Talk, tools: Collection[str]) -> Reply:
-    """Looks the caller's file up."""
+def hear_step(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply:
+    """The next step to what the caller wants to hear of their own."""
+    if talk.hearing is Want.FIND and talk.appointments is not None:
+        talk.hearing = None
+        return tell_appointments(talk)
+    if talk.hearing is Want.FIND:
+        return look_up(talk, facts, tools)
+    if not is_known(talk, facts):
+        return proof_step(talk, facts, tools)
     if "lookup_customer" not in tools:
         return unable(talk, "I can't see the files just now.")
-    return Reply("Let me look.", "lookup_customer", {"phone": None, "name": talk.name or None})
+    return Reply("Let me look.", "lookup_customer", {"name": None, "car": None})
 
 
-def record_told(talk: Talk) -> Reply:
-    """Says what the caller's file holds."""
+def customer_told(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply | str:
+    """Goes on with what a look-up of the caller has shown."""
     result = talk.fresh.result if talk.fresh else {}
     customer = result.get("customer")
-    if not result.get("found") or not isinstance(customer, dict):
-        if talk.name or "error" in result:
-            return talk.ask(Ask.ELSE, ANYTHING_ELSE).after("I'm sorry, I don't find a file for you.")
-        return talk.ask(Ask.NAME, "What is your full name?").after("I don't find you by this number.")
+    if "error" in result:
+        talk.finish()
+        return unable(talk)
+    if talk.hearing is Want.RECORD and is_known(talk, facts):
+        talk.hearing = None
+        return _record(talk, customer if isinstance(customer, dict) else {})
+    waiting = talk.hearing or talk.goal in (Goal.MOVE, Goal.CANCEL)
+    if waiting and not is_known(talk, facts):
+        return proof_failed(talk, facts, tools)
+    thanks = "Thank you." if talk.goal is not Goal.BOOK or is_known(talk, facts) else ""
+    if not waiting and talk.goal is Goal.NONE:
+        return talk.ask(Ask.ELSE, HELP).after(thanks)
+    return thanks
+
+
+def _record(talk: Talk, customer: dict[str, Any]) -> Reply:
+    """Says what the caller's file holds."""
+    if not customer:
+        return talk.ask(Ask.ELSE, ANYTHING_ELSE).after("I'm sorry, I don't find a file for you.")
     cars = [_car(car) for car in customer.get("vehicles") or () if isinstance(car, dict)]
     parts = [
         f"I have you as {customer.get('name')}" + (f", with {speech.either(cars, 'and')}." if cars else ".")

@@ -5,22 +5,15 @@ from collections.abc import Collection
 
 from local.receptionist import speech
 from local.receptionist.facts import Facts
-from local.receptionist.results import alternatives, appointment_of, refused
+from local.receptionist.phrases import ANYTHING_ELSE, WHICH_SERVICE, unable
+from local.receptionist.proving import is_known, proof_step
+from local.receptionist.results import alternatives, appointment_of, refused, wants_name
 from local.receptionist.talk import Ask, Goal, Reply, Talk
 from local.receptionist.times import Window
+from local.receptionist.uncertain import settled
 
 MOST_SPOKEN = 3
 SOONEST_DAYS = 7
-WHICH_SERVICE = "What would you like to have done?"
-ANYTHING_ELSE = "Is there anything else I can do for you?"
-
-
-def unable(talk: Talk, what: str = "I couldn't look that up just now.") -> Reply:
-    """Something failed that is not the caller's doing: offers a person."""
-    if not talk.can_transfer:
-        desk = "A person at our service desk can help you with that."
-        return talk.ask(Ask.ELSE, ANYTHING_ELSE).after(f"I'm sorry, {what} {desk}")
-    return talk.ask(Ask.PERSON, "Would you like to speak with a person?").after(f"I'm sorry, {what}")
 
 
 def book_step(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply:
@@ -32,8 +25,9 @@ def book_step(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply:
         talk.date = facts.today  # the soonest: the search starts today
     if talk.minutes is None:
         return times_step(talk, facts, tools)
-    if facts.asks_name and not talk.name:
-        return talk.ask(Ask.NAME, "What name shall I put it under?")
+    unknown = _name_step(talk, facts, tools)
+    if unknown:
+        return unknown
     if not talk.sure:
         question = f"That's {_what(talk)} at {speech.clock(talk.minutes)}. Shall I book it?"
         return talk.ask(Ask.CONFIRM, question)
@@ -43,10 +37,26 @@ def book_step(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply:
         "service": talk.service,
         "date": talk.date.isoformat(),
         "time": f"{talk.minutes // 60:02}:{talk.minutes % 60:02}",
-        "vehicle": talk.vehicle or (facts.cars[0] if len(facts.cars) == 1 else None),
+        "vehicle": talk.vehicle or _only(talk.cars or facts.cars),
         "name": talk.name or None,
     }
     return Reply("Let me book that for you.", "book_appointment", arguments)
+
+
+def _only(cars: tuple[str, ...]) -> str | None:
+    return cars[0] if len(cars) == 1 else None
+
+
+def _name_step(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply | None:
+    """Asks an unknown caller for a name. A full one may also show whose the booking is; it need not."""
+    if is_known(talk, facts) and not (facts.asks_name and not talk.proved):
+        return None
+    if not talk.name and not talk.proved:
+        return talk.ask(
+            Ask.NAME, "Who am I speaking with?" if facts.shared else "What name shall I put it under?"
+        )
+    may_tell = talk.claim is not None and (" " in talk.claim.name or bool(talk.claim.car))
+    return proof_step(talk, facts, tools) if may_tell and not is_known(talk, facts) else None
 
 
 def _missing(talk: Talk, facts: Facts) -> Reply | None:
@@ -86,6 +96,11 @@ def times_step(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply:
     if not free and talk.soonest and (talk.date - facts.today).days < SOONEST_DAYS:
         talk.date += dt.timedelta(days=1)
         return times_step(talk, facts, tools)
+    if not free and talk.next_free:
+        none_on = talk.date
+        talk.date, times = talk.next_free
+        lead = f"There's nothing free on {speech.day(none_on)}. On {speech.day(talk.date)},"
+        return offer_times(talk, times).after(lead)
     if not free:
         day, talk.date, talk.soonest = talk.date, None, False
         return talk.ask(Ask.DAY, "What other day would suit you?").after(
@@ -142,6 +157,9 @@ def _why(talk: Talk) -> str:
 
 def booked_told(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply:
     """Says what the calendar answered to a booking."""
+    open_question = settled(talk, tools)
+    if open_question:
+        return open_question
     result = talk.fresh.result if talk.fresh else {}
     made = appointment_of(result.get("appointment"))
     if not result.get("booked") or made is None:
@@ -160,7 +178,7 @@ def booked_told(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply:
 def not_possible(talk: Talk, otherwise: str) -> Reply:
     """The wanted time can't be had: says why, and what else there is."""
     why, result = _why(talk), talk.fresh.result if talk.fresh else {}
-    if "name" in why and "withheld" in why:
+    if wants_name(result):
         return talk.ask(Ask.NAME, "What name shall I put it under?")
     others = alternatives(result)
     if not why and not others:
@@ -172,5 +190,8 @@ def not_possible(talk: Talk, otherwise: str) -> Reply:
     if "no service" in why:
         talk.service = ""
         return talk.ask(Ask.SERVICE, WHICH_SERVICE).after(lead)
+    if talk.next_free:
+        talk.date, times = talk.next_free
+        return offer_times(talk, times).after(f"{lead} On {speech.day(talk.date)},")
     talk.date = None
     return talk.ask(Ask.DAY, "What other day would suit you?").after(lead)

@@ -3,10 +3,13 @@
 from collections.abc import Collection
 
 from local.receptionist import speech
-from local.receptionist.booking import ANYTHING_ELSE, not_possible, times_step, unable
+from local.receptionist.booking import booked_told, not_possible, times_step
 from local.receptionist.facts import Facts
+from local.receptionist.phrases import ANYTHING_ELSE, unable
+from local.receptionist.proving import is_known, proof_step
 from local.receptionist.results import appointment_of, refused
 from local.receptionist.talk import Appointment, Ask, Goal, Reply, Talk
+from local.receptionist.uncertain import looked_up, settled
 
 MOST_SPOKEN = 3
 
@@ -21,9 +24,9 @@ def change_step(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply:
 
 
 def look_up(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply:
-    """Fetches the caller's appointments; someone whose number may be forged says their name first."""
-    if not facts.verified and not talk.name:
-        return talk.ask(Ask.NAME, "May I have your full name first?")
+    """Fetches the caller's appointments. What they booked in this call they may hear whoever they are."""
+    if not (is_known(talk, facts) or talk.last):
+        return proof_step(talk, facts, tools)
     if "get_upcoming_appointments" not in tools:
         return unable(talk, "I can't see the appointments just now.")
     return Reply("Let me look that up.", "get_upcoming_appointments")
@@ -85,6 +88,9 @@ def _move(talk: Talk, item: Appointment, facts: Facts, tools: Collection[str]) -
 
 def upcoming_told(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply:
     """Goes on with the appointments that were looked up."""
+    if talk.doubt:
+        doubt = talk.doubt.tool
+        return looked_up(talk) or change_told(talk, facts, tools, doubt)
     if talk.appointments is None:
         why = refused(talk.fresh.result) if talk.fresh else ""
         return unable(talk, speech.spoken(why)) if why else unable(talk)
@@ -107,8 +113,18 @@ def tell_appointments(talk: Talk) -> Reply:
     return talk.ask(Ask.ELSE, ANYTHING_ELSE).after(f"You have {told}.")
 
 
-def moved_told(talk: Talk) -> Reply:
+def change_told(talk: Talk, facts: Facts, tools: Collection[str], tool: str) -> Reply:
+    """Says what the calendar answered to a change."""
+    if tool == "book_appointment":
+        return booked_told(talk, facts, tools)
+    return moved_told(talk, tools) if tool == "reschedule_appointment" else cancelled_told(talk, tools)
+
+
+def moved_told(talk: Talk, tools: Collection[str]) -> Reply:
     """Says what the calendar answered to a move."""
+    open_question = settled(talk, tools)
+    if open_question:
+        return open_question
     result = talk.fresh.result if talk.fresh else {}
     made = appointment_of(result.get("appointment"))
     if not result.get("rescheduled") or made is None:
@@ -118,8 +134,11 @@ def moved_told(talk: Talk) -> Reply:
     return talk.ask(Ask.ELSE, ANYTHING_ELSE).after(f"Done. Your {made.service} is now on {when}.")
 
 
-def cancelled_told(talk: Talk) -> Reply:
+def cancelled_told(talk: Talk, tools: Collection[str]) -> Reply:
     """Says what the calendar answered to a cancellation."""
+    open_question = settled(talk, tools)
+    if open_question:
+        return open_question
     result = talk.fresh.result if talk.fresh else {}
     made = appointment_of(result.get("appointment"))
     why = refused(result)

@@ -12,25 +12,19 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from local.receptionist.answering import aside, record_step, record_told, vin_told
-from local.receptionist.booking import ANYTHING_ELSE, book_step, booked_told, slots_told, unable
-from local.receptionist.changing import (
-    cancelled_told,
-    change_step,
-    look_up,
-    moved_told,
-    upcoming_told,
-)
+from local.receptionist.answering import aside, customer_told, hear_step, vin_told
+from local.receptionist.booking import book_step, slots_told
+from local.receptionist.changing import change_step, change_told, upcoming_told
 from local.receptionist.continuing import split_go_on, text_of, unsaid
 from local.receptionist.facts import Facts, read_prompt
 from local.receptionist.heard import Heard, understand
 from local.receptionist.listening import listen
+from local.receptionist.phrases import ANYTHING_ELSE, GOODBYE, HELP, unable
+from local.receptionist.proving import proof_step
 from local.receptionist.results import learn
 from local.receptionist.talk import Ask, Goal, Reply, Talk
 from local.receptionist.wants import Want
 
-HELP = "How can I help you?"
-GOODBYE = "Thank you for calling. Goodbye."
 _INSTRUCTIONS = ("system", "developer")
 
 
@@ -54,6 +48,7 @@ def _played_through(messages: list[dict[str, Any]], tools: dict[str, Any], now: 
     conversation = [message for message in messages if message["role"] not in _INSTRUCTIONS]
     talk, heard_of_us = Talk(can_transfer=any("transfer" in name for name in tools)), ""
     calls: dict[str, Any] = {}
+    talk.asked = Ask.WHO if facts.shared else Ask.NOTHING
     reply = _greeting(facts)
     for index, message in enumerate(conversation):
         role = message["role"]
@@ -89,14 +84,19 @@ def _greeting(facts: Facts) -> Reply:
 
 
 def _understood(text: str, talk: Talk, facts: Facts) -> Heard:
-    return understand(
+    services = [service.name for service in facts.services]
+    heard = understand(
         text,
-        [service.name for service in facts.services],
+        services,
         facts.today,
         time_asked=talk.asked is Ask.TIME,
         name_asked=talk.asked is Ask.NAME,
         vin_asked=talk.asked is Ask.VIN,
+        proof_asked=talk.asked is Ask.PROOF,
     )
+    if talk.asked is Ask.WHO and not heard.says_something:  # else it is no answer to our greeting
+        return understand(text, services, facts.today, name_asked=True)
+    return heard
 
 
 def _next(talk: Talk, facts: Facts, tools: dict[str, Any]) -> Reply:
@@ -116,18 +116,14 @@ def _next(talk: Talk, facts: Facts, tools: dict[str, Any]) -> Reply:
         if talk.asked is Ask.NOTHING and not told.tool:
             talk.asked = asked
         return told
-    if told is None and asked is Ask.NAME and talk.heard and talk.heard.name and talk.goal is Goal.NONE:
-        return _named(talk, facts, tools)
-    if told is None and talk.goal is Goal.NONE:
+    free = talk.goal is Goal.NONE and not talk.hearing
+    if told is None and free and asked is Ask.WHO and talk.claim:
+        return proof_step(talk, facts, tools)
+    if told is None and free:
         told = _small_talk(talk, asked)
-    if talk.goal is Goal.NONE and _open(talk, asked):
+    if free and _open(talk, asked):
         return talk.ask(Ask.ELSE, HELP).after(told or "")
     return _onward(talk, facts, tools).after(told or "")
-
-
-def _named(talk: Talk, facts: Facts, tools: dict[str, Any]) -> Reply:
-    """A name that was asked for to find something, nothing else being under way."""
-    return record_step(talk, tools) if facts.verified else look_up(talk, facts, tools)
 
 
 def _told(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply | str:
@@ -135,16 +131,12 @@ def _told(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply | str:
     tool = talk.fresh.tool if talk.fresh else ""
     if tool == "get_available_slots":
         return slots_told(talk, facts, tools)
-    if tool == "book_appointment":
-        return booked_told(talk, facts, tools)
+    if tool in ("book_appointment", "reschedule_appointment", "cancel_appointment"):
+        return change_told(talk, facts, tools, tool)
     if tool == "get_upcoming_appointments":
         return upcoming_told(talk, facts, tools)
-    if tool == "reschedule_appointment":
-        return moved_told(talk)
-    if tool == "cancel_appointment":
-        return cancelled_told(talk)
     if tool == "lookup_customer":
-        return record_told(talk)
+        return customer_told(talk, facts, tools)
     if tool == "decode_vin":
         return vin_told(talk)
     return Reply("")  # the call is ending, or is put through: nothing is left to say
@@ -156,13 +148,15 @@ def _onward(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply:
         return book_step(talk, facts, tools)
     if talk.goal in (Goal.MOVE, Goal.CANCEL):
         return change_step(talk, facts, tools)
+    if talk.hearing:
+        return hear_step(talk, facts, tools)
     return talk.ask(Ask.ELSE, ANYTHING_ELSE)
 
 
 def _open(talk: Talk, asked: Ask) -> bool:
     """Whether the caller has not said yet what they want."""
     wants = talk.heard.wants if talk.heard else frozenset()
-    return asked is Ask.NOTHING or Want.HELLO in wants or (asked is Ask.ELSE and Want.YES in wants)
+    return asked in (Ask.NOTHING, Ask.WHO) or Want.HELLO in wants or (asked is Ask.ELSE and Want.YES in wants)
 
 
 def _small_talk(talk: Talk, asked: Ask) -> str:

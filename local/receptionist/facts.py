@@ -23,7 +23,10 @@ class Service:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known before the caller has said anything. `verified`: the file may be spoken about."""
+    """What is known before the caller has said anything. `verified`: the file may be spoken about.
+
+    `shared`: several customers have the caller's number.
+    """
 
     today: dt.date
     services: tuple[Service, ...] = ()
@@ -32,6 +35,7 @@ class Facts:
     dealership: str = ""
     asks_name: bool = False
     verified: bool = True
+    shared: bool = False
     lines: dict[str, str] = field(default_factory=dict)
 
     def service(self, name: str) -> Service:
@@ -60,6 +64,7 @@ def read_prompt(prompt: str, now: dt.date) -> Facts:
         dealership=lines.get("dealership", ""),
         asks_name="ask for the name" in about.lower(),
         verified="not verified" not in about.lower(),
+        shared="share this number" in about.lower(),
         lines=lines,
     )
 

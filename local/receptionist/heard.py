@@ -4,23 +4,30 @@ import datetime as dt
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from local.receptionist import vin
 from local.receptionist.dates import Day, find_days
 from local.receptionist.services import Match, could_be, find_services
 from local.receptionist.times import Clock, Window, find_times
 from local.receptionist.wants import Want, wants_in
-from local.receptionist.words import ORDINALS, UNITS, words_of
+from local.receptionist.words import ORDINALS, TENS, UNITS, words_of
 
 _NAME = re.compile(r"\b(?:my name is|my names|name is|this is|i am called|its under|under the name)\s+(.+)")
-_NO_NAMES = "about calling for regarding a the to my and i with not wrong right fine it that"
+_NO_NAMES = (
+    "about calling for regarding a the to my and i with not wrong right fine it that please thanks sorry you"
+)
 _NO_NAME = frozenset(_NO_NAMES.split())
 _MAKE_NAMES = (
     "acura audi bmw buick cadillac chevrolet chevy chrysler dodge ford gmc honda hyundai infiniti jeep kia lexus "
     "lincoln mazda mercedes mini mitsubishi nissan porsche ram subaru tesla toyota volkswagen volvo"
 )
 _MAKES = frozenset(_MAKE_NAMES.split())
+_CAR_WORDS = frozenset({"car", "drive", "driving", "truck", "model", "vin"})
 _CHOICES = (["one"], ["option"], ["time"], ["slot"], ["appointment"])
+# Beside these an utterance that answers "who is calling?" is a name.
+_BESIDE_A_NAME = frozenset({Want.HELLO, Want.THANKS, Want.YES})
+_LONGEST = 200  # letters of a car's detail
 _PICKS = {"first": 0, "second": 1, "third": 2, "last": -1, "former": 0, "latter": -1}
 
 
@@ -37,6 +44,7 @@ class Heard:
     window: Window | None = None
     pick: int | None = None
     name: str = ""
+    car: str = ""  # a detail of the caller's car, as they said it, where one was asked for
     vin: str = ""
     make: str = ""
 
@@ -45,7 +53,8 @@ class Heard:
         """Whether anything but yes, no and politeness was understood."""
         polite = {Want.YES, Want.NO, Want.HELLO, Want.THANKS}
         things = (self.services, self.could_be, self.days, self.old_day, self.clock, self.window, self.name)
-        return bool(self.wants - polite or any(things) or self.pick is not None or self.vin or self.make)
+        known = (self.vin, self.make, self.car)
+        return bool(self.wants - polite or any(things) or self.pick is not None or any(known))
 
 
 def understand(
@@ -56,9 +65,14 @@ def understand(
     time_asked: bool = False,
     name_asked: bool = False,
     vin_asked: bool = False,
+    proof_asked: bool = False,
 ) -> Heard:
     """Understands one utterance. What was just asked decides what a bare number or name is."""
     words = words_of(re.sub(r"\bgood (morning|afternoon|evening)\b", "hello", text, flags=re.IGNORECASE))
+    if proof_asked:
+        shown = _shown(text, words)
+        if shown:
+            return shown
     spelled = vin.characters(words) if vin_asked or vin.says_vin(words) else ""
     if spelled:
         return Heard(frozenset({Want.VIN}), vin=spelled)
@@ -78,9 +92,27 @@ def understand(
         clock=clocks[-1] if clocks else None,
         window=window,
         pick=_pick(words),
-        name=_name(text, name_asked),
+        name=_name(text, name_asked and not wants - _BESIDE_A_NAME),
         make=next((word for word in words if word in _MAKES), ""),
     )
+
+
+def _shown(text: str, words: list[str]) -> Heard | None:
+    """What the caller says of themselves when asked: a name or a detail of their car; None if they say neither.
+
+    One word may be either ("Mitchell", "Civic"): it is given as both.
+    """
+    wants = wants_in(" ".join(words))
+    year = any(re.fullmatch(r"(?:19|20)\d\d", word) for word in words) or any(
+        word == "twenty" and following in TENS.keys() | UNITS.keys() for word, following in pairwise(words)
+    )
+    if year or _MAKES.intersection(words) or _CAR_WORDS.intersection(words):
+        return Heard(wants & {Want.YES, Want.NO}, name=_name(text, False), car=text.strip()[:_LONGEST])
+    name = _name(text, not wants - _BESIDE_A_NAME)
+    if not name:
+        return None
+    alone = " " not in name and not _NAME.search(" ".join(words))
+    return Heard(wants, name=name, car=name if alone else "")
 
 
 def _split_days(days: list[Day], words: list[str]) -> tuple[list[Day], list[Day]]:
@@ -116,7 +148,10 @@ def _name(text: str, asked: bool) -> str:
         said = plain[len(plain) - len(found[1]) :] if len(plain) == len(plain.lower()) else found[1]
     elif asked:
         said = re.sub(
-            r"^\s*(?:uh|um|sure|yes|yeah|okay|it'?s|i'?m|it is|i am)\s+", "", plain, flags=re.IGNORECASE
+            r"^\s*(?:(?:uh|um|hi|hello|hey|sure|yes|yeah|okay|it'?s|i'?m|it is|i am)\s+)+",
+            "",
+            plain,
+            flags=re.I,
         )
     else:
         return ""

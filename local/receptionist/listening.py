@@ -2,7 +2,7 @@
 
 from local.receptionist.facts import Facts
 from local.receptionist.heard import Heard
-from local.receptionist.talk import Ask, Goal, Talk
+from local.receptionist.talk import Ask, Claim, Goal, Talk
 from local.receptionist.times import DAY_END, Window
 from local.receptionist.vin import LENGTH
 from local.receptionist.wants import Want
@@ -11,7 +11,8 @@ from local.receptionist.wants import Want
 _ASIDE = frozenset(
     {Want.PRICE, Want.LENGTH, Want.FIND, Want.RECORD, Want.HOURS, Want.ADDRESS, Want.SERVICES, Want.WHO}
 )
-_YES_NO = frozenset({Ask.CONFIRM, Ask.CUT, Ask.BOOKING, Ask.PERSON, Ask.ELSE})
+_YES_NO = frozenset({Ask.CONFIRM, Ask.CUT, Ask.AGAIN, Ask.PROOF, Ask.BOOKING, Ask.PERSON, Ask.ELSE})
+_WHO = frozenset({Ask.NAME, Ask.WHO, Ask.PROOF})
 
 
 def listen(talk: Talk, heard: Heard, facts: Facts) -> None:
@@ -29,13 +30,20 @@ def listen(talk: Talk, heard: Heard, facts: Facts) -> None:
     elif talk.goal is Goal.BOOK or talk.asked is Ask.PRICED or heard.wants & _ASIDE:
         _take_service(talk, heard)
     _take_time(talk, heard)
-    talk.name = heard.name or talk.name
+    _take_claim(talk, heard)
     if heard.make:
         owned = [car for car in facts.cars if heard.make in car.lower()]
         talk.vehicle = owned[0] if owned else heard.make.title()
     if heard.vin:
         going_on = talk.asked is Ask.VIN and len(talk.vin) < LENGTH and len(heard.vin) < LENGTH
         talk.vin = talk.vin + heard.vin if going_on else heard.vin
+
+
+def _take_claim(talk: Talk, heard: Heard) -> None:
+    """What the caller says of themselves. One word that nobody asked for is hardly a name."""
+    talk.name = heard.name or talk.name
+    if heard.car or (heard.name and (talk.asked in _WHO or " " in heard.name)):
+        talk.claim = Claim(heard.name, heard.car)
 
 
 def _news(heard: Heard) -> bool:
@@ -53,6 +61,13 @@ def _answer(talk: Talk, heard: Heard) -> None:
         _answer_time(talk, heard)
     elif talk.asked is Ask.WHICH and heard.pick is not None and -1 <= heard.pick < len(talk.choices):
         talk.chosen = talk.choices[heard.pick]
+    elif talk.asked is Ask.AGAIN and yes and not no:
+        talk.confirmed = True
+    elif talk.asked is Ask.AGAIN and no and not _news(heard):
+        talk.finish()
+        talk.dropped = True
+    elif talk.asked is Ask.PROOF and no and not (heard.name or heard.car):
+        talk.unwilling = True
     elif talk.asked is Ask.BOOKING and yes and not no:
         talk.begin(Goal.BOOK)
     elif talk.asked is Ask.BOOKING and no and not _news(heard):
@@ -100,15 +115,24 @@ def _choose_goal(talk: Talk, heard: Heard) -> None:
         talk.dropped = True
     elif Want.CANCEL in wants:
         talk.begin(Goal.CANCEL)
+        _point(talk, heard)
     elif Want.NEW in wants and not wants & {Want.FIND, Want.MOVE}:
         talk.begin(Goal.BOOK)
     elif wants & {Want.MOVE, Want.MISS} and (not booking or appointment):
         talk.begin(Goal.MOVE)
+        _point(talk, heard)
     elif Want.ALTER in wants and talk.goal is Goal.NONE and talk.last and (heard.days or heard.clock):
         talk.begin(Goal.MOVE)
         talk.chosen = talk.last
     elif talk.goal is Goal.NONE and _wants_booking(heard, talk):
         talk.begin(Goal.BOOK)
+
+
+def _point(talk: Talk, heard: Heard) -> None:
+    """ "Move it": what was last booked or moved in this call, unless something else is named."""
+    pointed = Want.IT in heard.wants and not heard.services and not talk.chosen
+    if pointed and talk.last and heard.old_day in (None, talk.last.date):
+        talk.chosen = talk.last
 
 
 def _wants_booking(heard: Heard, talk: Talk) -> bool:

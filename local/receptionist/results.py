@@ -7,12 +7,13 @@ from typing import Any
 
 from local.receptionist.talk import Appointment, Fresh, Talk
 
-# What the calendar refuses is told to the caller; anything else that went wrong is not theirs to hear.
+# What the calendar refuses is told to the caller. Anything else that went wrong is not theirs to hear; nor is what
+# speaks of them, for that is meant for us.
 _REFUSAL = re.compile(
-    r"closed|past|too far|hours|taken|too soon|half hour|would not be done|no service|withheld|already|"
-    r"no appointment|begun",
+    r"closed|past|too far|hours|taken|too soon|too late|starting times|nobody is there|no service|already|begun",
     re.IGNORECASE,
 )
+_FOR_US = re.compile(r"\bcaller\b|_", re.IGNORECASE)
 
 
 def learn(talk: Talk, tool: str, arguments: str, content: str) -> None:
@@ -28,6 +29,8 @@ def learn(talk: Talk, tool: str, arguments: str, content: str) -> None:
     elif tool == "get_upcoming_appointments" and isinstance(result.get("appointments"), list):
         found_all = [appointment_of(item) for item in result["appointments"]]
         talk.appointments = [item for item in found_all if item]
+    elif tool == "lookup_customer":
+        _learn_who(talk, fresh)
     elif tool in ("book_appointment", "reschedule_appointment", "cancel_appointment"):
         talk.appointments = None
         talk.slots.clear()
@@ -36,12 +39,54 @@ def learn(talk: Talk, tool: str, arguments: str, content: str) -> None:
             talk.last = made
         elif result.get("cancelled"):
             talk.last = None
+        elif isinstance(result.get("earlier"), list):
+            _learn_earlier(talk, result["earlier"])
+    if "next_free" in result or "slots" in result:
+        talk.next_free = _next_free(result.get("next_free"))
+
+
+def _learn_who(talk: Talk, fresh: Fresh) -> None:
+    """Whether the caller has shown who they are."""
+    customer = fresh.result.get("customer")
+    talk.claim = None
+    if fresh.result.get("found") and isinstance(customer, dict):
+        talk.proved = True
+        cars = [car for car in customer.get("vehicles") or () if isinstance(car, dict)]
+        names = [[str(car[key]) for key in ("year", "make", "model") if car.get(key)] for car in cars]
+        talk.cars = tuple(" ".join(words) for words in names)
+    elif "error" not in fresh.result and any(fresh.arguments.values()):
+        talk.tries += 1
+
+
+def _learn_earlier(talk: Talk, earlier: list[Any]) -> None:
+    """What was asked for before has turned out to be done."""
+    for item in earlier:
+        if isinstance(item, dict) and (
+            item.get("booked") or item.get("rescheduled") or item.get("cancelled")
+        ):
+            talk.last = None if item.get("cancelled") else appointment_of(item.get("appointment"))
+
+
+def _next_free(told: Any) -> tuple[dt.date, list[int]] | None:
+    """The next day with free times, where the wanted one has none."""
+    if not isinstance(told, dict) or not isinstance(told.get("times"), list):
+        return None
+    date, times = date_of(told.get("date")), [minutes_of(time) for time in told["times"]]
+    known = [minutes for minutes in times if minutes is not None]
+    return (date, known) if date and known else None
 
 
 def refused(result: dict[str, Any]) -> str:
     """Why the calendar said no, in its own words; "" if it wasn't the calendar."""
     error = str(result.get("error") or "")
-    return error if _REFUSAL.search(error) and len(error) < 200 else ""
+    ours = _FOR_US.search(error) or len(error) >= 200
+    return error if _REFUSAL.search(error) and not ours else ""
+
+
+def wants_name(result: dict[str, Any]) -> bool:
+    """Whether a booking was refused for want of the caller's name."""
+    error = str(result.get("error") or "")
+    return "name" in error and ("withheld" in error or "not known" in error)
 
 
 def minutes_of(text: Any) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 from local.receptionist import speech
 from local.receptionist.heard import Heard
 from local.receptionist.times import Window
+from local.receptionist.wants import Want
 
 
 class Goal(StrEnum):
@@ -30,6 +31,9 @@ class Ask(StrEnum):
     CUT = "cut"  # whether something is right, but the caller did not hear the question to its end
     WHICH = "which"
     NAME = "name"
+    WHO = "who"  # who is calling, of those who share the number
+    PROOF = "proof"  # something that shows who is calling
+    AGAIN = "again"  # whether to try a change once more
     VIN = "vin"
     PRICED = "priced"  # which service's price is wanted
     BOOKING = "booking"  # whether to book the service that was spoken of
@@ -50,6 +54,14 @@ class Appointment:
         """ "an oil change on Friday, November twenty-seventh at nine o'clock"; with an owner, "your ..."."""
         what = f"{owner} {self.service}" if owner else speech.one_of(self.service)
         return f"{what} on {speech.day(self.date)} at {speech.clock(self.minutes)}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the caller said of themselves that has not been tried yet. `car` as they said it."""
+
+    name: str
+    car: str
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,7 @@ class Talk:
     offered: list[int] = field(default_factory=list)
     skipped: set[int] = field(default_factory=set)
     slots: dict[tuple[str, dt.date], list[int]] = field(default_factory=dict)
+    next_free: tuple[dt.date, list[int]] | None = None
 
     about_service: str = ""
     about_date: dt.date | None = None
@@ -110,8 +123,15 @@ class Talk:
     choices: list[Appointment] = field(default_factory=list)
     chosen: Appointment | None = None
     last: Appointment | None = None
+    doubt: Fresh | None = None  # a change of which it is not known whether it was made
 
     name: str = ""
+    claim: Claim | None = None
+    proved: bool = False
+    tries: int = 0
+    unwilling: bool = False  # said no to telling who they are
+    hearing: Want | None = None  # what of theirs they asked to hear
+    cars: tuple[str, ...] = ()
     vehicle: str = ""
     vin: str = ""
 
@@ -126,7 +146,7 @@ class Talk:
             if self.goal is not Goal.NONE:
                 self.finish()
             self.goal = goal
-        self.dropped = False
+        self.dropped, self.hearing, self.unwilling = False, None, False
 
     def finish(self) -> None:
         """The goal is reached, or dropped: forget what was said for it."""
@@ -135,6 +155,7 @@ class Talk:
         self.window, self.soonest, self.confirmed = None, False, False
         self.offered, self.skipped = [], set()
         self.about_service, self.about_date, self.choices, self.chosen = "", None, [], None
+        self.next_free, self.doubt, self.hearing = None, None, None
 
     def ask(self, what: Ask, question: str) -> Reply:
         """A reply that asks, remembering what was asked."""

@@ -19,6 +19,7 @@ class Want(StrEnum):
     ALTER = "alter"  # "make it ten": what is being talked about, or was booked last
     MISS = "miss"  # "I can't make it": an appointment that is to be moved
     CANCEL = "cancel"
+    IT = "it"  # what is to be moved or cancelled is what was just spoken of
     FIND = "find"
     PRICE = "price"
     LENGTH = "length"
@@ -64,6 +65,9 @@ _PHRASES = {
     Want.MISS: r"cant make (it|my|the|that)|cannot make (it|my|the|that)|wont make it",
     Want.ALTER: (r"make (it|that)|change (it|that)|move (it|that)|instead|rather|actually"),
     Want.CANCEL: (r"cancel\w*|call off|call it off|delete|get rid of|dont need (my|the|that) .*"),
+    Want.IT: (
+        r"(resch?edule|move|change|push|switch|postpone|shift|cancel|delete|call) (it|that|this)( one| appointment)?"
+    ),
     Want.FIND: (
         r"(when|what time|what day) (is|was|s|are) my|whens my|when am i|"
         r"(do|did) i (already )?have|my next|(what|which|any|upcoming|my) appointments|"

@@ -1,9 +1,7 @@
-"""Whole conversations with the receptionist, over its socket, with OpenAI's own SDK.
-
-The calendar here answers as the product's tools do, from a dict.
-"""
+"""Whole conversations with the receptionist, over its socket, with OpenAI's own SDK."""
 
 import datetime as dt
+import itertools
 import json
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
@@ -19,128 +17,10 @@ from local.chat import Outcome, Record, chat_app
 from local.receptionist.brain import Receptionist
 from local.receptionist.dialogue import answer
 from local.serving import serving
+from tests.local.dealership import KNOWN, NOT_VERIFIED, SHARED, TOOLS, TRANSFER, UNKNOWN, Calendar
 from tests.processes import ended, listening
 
-RULES = """You are the telephone receptionist of Trunkline Motors.
-Dealership: Trunkline Motors.
-Opening hours: Monday to Friday 08:00 to 17:00, Saturday 09:00 to 13:00, closed on Sunday.
-Services: oil change (30 min, $59), tire rotation (30 min, $39), brake inspection (60 min, $89), \
-battery check (30 min, free), wheel alignment (60 min, $119), state inspection (30 min, $25).
-
-Today is Tuesday, 2026-11-24, 10:15.
-"""
-KNOWN = RULES + "Customer: Sarah Mitchell, customer since 2020.\nCustomer: drives a 2022 Honda Civic.\n"
-UNKNOWN = RULES + "Customer: not known. Ask for the name before booking.\n"
 GREETING = {"role": "assistant", "content": "Thanks for calling Trunkline Motors. How can I help you today?"}
-
-
-def tool(name: str, *properties: str) -> dict[str, Any]:
-    schema = {
-        "type": "object",
-        "properties": {key: {"type": ["string", "null"]} for key in properties},
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-    return {"type": "function", "function": {"name": name, "strict": True, "parameters": schema}}
-
-
-TOOLS = [
-    tool("lookup_customer", "phone", "name"),
-    tool("get_available_slots", "service", "date"),
-    tool("book_appointment", "service", "date", "time", "vehicle", "name"),
-    tool("get_upcoming_appointments"),
-    tool("cancel_appointment", "appointment_id"),
-    tool("reschedule_appointment", "appointment_id", "date", "time"),
-    tool("decode_vin", "vin"),
-    tool("end_call"),
-]
-TRANSFER = tool("transfer_call", "reason")
-
-
-class Calendar:
-    """Half-hour slots from 8 to 17, closed on Sundays; `taken` are (date, time)."""
-
-    def __init__(self, *taken: tuple[str, str]) -> None:
-        self.taken = set(taken)
-        self.appointments: dict[int, dict[str, Any]] = {}
-        self.ran: list[tuple[str, dict[str, Any]]] = []
-
-    def run(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        self.ran.append((name, arguments))
-        result: dict[str, Any] = getattr(self, name)(**arguments)
-        return result
-
-    def free(self, date: str) -> list[str]:
-        if dt.date.fromisoformat(date).weekday() == 6:
-            return []
-        used = self.taken | {(a["date"], a["time"]) for a in self.appointments.values()}
-        times = [f"{hour:02}:{minute}" for hour in range(8, 17) for minute in ("00", "30")]
-        return [time for time in times if (date, time) not in used]
-
-    def refusal(self, date: str, time: str) -> dict[str, Any] | None:
-        if dt.date.fromisoformat(date).weekday() == 6:
-            why = "We are closed on Sundays. The next open day is Monday, 2026-11-30."
-            return {"error": why, "alternatives": []}
-        if time in self.free(date):
-            return None
-        wanted = int(time[:2]) * 60 + int(time[3:])
-        near = sorted(self.free(date), key=lambda t: abs(int(t[:2]) * 60 + int(t[3:]) - wanted))[:3]
-        return {"error": f"{time} is already taken.", "alternatives": sorted(near)}
-
-    def get_available_slots(self, service: str, date: str) -> dict[str, Any]:
-        refusal = self.refusal(date, "") if dt.date.fromisoformat(date).weekday() == 6 else None
-        weekday = f"{dt.date.fromisoformat(date):%A}"
-        return refusal or {"service": service, "date": date, "weekday": weekday, "slots": self.free(date)}
-
-    def book_appointment(
-        self, service: str, date: str, time: str, vehicle: str | None, name: str | None
-    ) -> dict[str, Any]:
-        refusal = self.refusal(date, time)
-        if refusal:
-            return {"booked": False, **refusal}
-        number = len(self.appointments) + 1
-        weekday = f"{dt.date.fromisoformat(date):%A}"
-        made = {"id": number, "service": service, "date": date, "time": time, "weekday": weekday}
-        self.appointments[number] = made | {"vehicle": vehicle, "name": name}
-        return {"booked": True, "appointment": self.appointments[number]}
-
-    def get_upcoming_appointments(self) -> dict[str, Any]:
-        return {"appointments": list(self.appointments.values())}
-
-    def cancel_appointment(self, appointment_id: int) -> dict[str, Any]:
-        return {"cancelled": True, "appointment": self.appointments.pop(appointment_id)}
-
-    def reschedule_appointment(self, appointment_id: int, date: str, time: str) -> dict[str, Any]:
-        refusal = self.refusal(date, time)
-        if refusal:
-            return {"rescheduled": False, **refusal}
-        self.appointments[appointment_id] |= {"date": date, "time": time}
-        return {"rescheduled": True, "appointment": self.appointments[appointment_id]}
-
-    def decode_vin(self, vin: str) -> dict[str, Any]:
-        good = vin == "2HGFE2F58NH512345"
-        car = {"year": 2022, "make": "Honda", "model": "Civic"} if good else {}
-        return {"usable": good, "vin": vin, "year": None, "make": None, "model": None, "trim": None} | car
-
-    def lookup_customer(self, phone: str | None, name: str | None) -> dict[str, Any]:
-        if name != "Sarah Mitchell":
-            return {"found": False}
-        car = {"year": 2022, "make": "Honda", "model": "Civic", "vin": "2HGFE2F58NH512345"}
-        last = {"service": "oil change", "date": "2026-03-15"}
-        person = {
-            "name": name,
-            "phone": "+13125550142",
-            "since": 2020,
-            "vehicles": [car],
-            "last_service": last,
-        }
-        return {"found": True, "customer": person}
-
-    def end_call(self) -> dict[str, Any]:
-        return {"ended": True}
-
-    def transfer_call(self, reason: str | None) -> dict[str, Any]:
-        return {"transferred": True}
 
 
 class Caller:
@@ -500,11 +380,10 @@ async def test_an_unknown_caller_is_asked_for_a_name_before_booking() -> None:
     assert calendar.appointments[1]["name"] == "Jane O'Neil"
 
 
-async def test_a_file_is_looked_up_by_number_and_then_by_name() -> None:
+async def test_a_known_callers_file_is_told() -> None:
     calendar = Calendar()
     async with call(calendar) as caller:
-        assert "full name" in await caller.say("Which car do you have on file for me?")
-        heard = await caller.say("Sarah Mitchell")
+        heard = await caller.say("Which car do you have on file for me?")
     assert "with a twenty twenty-two Honda Civic." in heard
     assert "oil change on March fifteenth, twenty twenty-six" in heard
 
@@ -640,16 +519,34 @@ _UTTERANCES = st.sampled_from(
         "move my appointment", "when is my appointment", "how much is it", "my vin is 2HGFE2F58NH512345", "ten",
         "anything later", "none of those", "any", "next week", "are you a robot", "what was that", "who are you",
         "make it eleven", "the second one", "never mind", "what car do you have", "", "Sarah Mitchell", "sunday",
+        "move it", "please cancel it", "a 2022 Honda", "no, I'd rather not", "book a new one",
     ]
 )  # fmt: skip
 
 
-@given(st.lists(_UTTERANCES, min_size=1, max_size=8), st.booleans(), st.booleans())
+_TROUBLES = st.sampled_from(
+    [
+        "",
+        "no answer",
+        '{"error": "It is not known whether this was done."}',
+        '{"error": "This was not done. It may be tried again."}',
+        '{"error": "turned out", "earlier": [{"booked": true, "appointment": {}}, {"cancelled": true}, 7]}',
+        '{"found": true, "customer": {"vehicles": [3, {}]}, "next_free": {"times": [1]}, "slots": []}',
+    ]
+)
+
+
+@given(
+    st.lists(_UTTERANCES, min_size=1, max_size=8),
+    st.sampled_from([KNOWN, UNKNOWN, NOT_VERIFIED, SHARED]),
+    st.lists(_TROUBLES, min_size=1, max_size=3),
+)
 def test_no_conversation_breaks_it_or_makes_it_call_tools_without_end(
-    utterances: list[str], known: bool, broken: bool
+    utterances: list[str], prompt: str, troubles: list[str]
 ) -> None:
-    calendar = Calendar(("2026-11-27", "09:00"))
-    messages: list[dict[str, Any]] = [{"role": "system", "content": KNOWN if known else UNKNOWN}]
+    calendar = Calendar(("2026-11-27", "09:00"), trusted=False)
+    messages: list[dict[str, Any]] = [{"role": "system", "content": prompt}]
+    trouble = itertools.cycle(troubles)
     for text in utterances:
         messages.append({"role": "user", "content": text})
         for _ in range(10):
@@ -658,7 +555,7 @@ def test_no_conversation_breaks_it_or_makes_it_call_tools_without_end(
             if not reply.tool:
                 messages.append({"role": "assistant", "content": reply.text})
                 break
-            result = "no answer" if broken else json.dumps(calendar.run(reply.tool, reply.arguments))
+            result = next(trouble) or json.dumps(calendar.run(reply.tool, reply.arguments))
             call_id = f"call_{len(messages)}"
             function = {"name": reply.tool, "arguments": json.dumps(reply.arguments)}
             messages += [

@@ -85,14 +85,21 @@ def _text(description: str, null: bool = False) -> dict[str, Any]:
     return {"type": ["string", "null"] if null else "string", "description": description}
 
 
-def _spec(name: str, description: str, properties: dict[str, Any], changes: bool = False) -> ToolSpec:
+def _spec(
+    name: str,
+    description: str,
+    properties: dict[str, Any],
+    changes: bool = False,
+    outcome: str = "",
+    logged: tuple[str, ...] = (),
+) -> ToolSpec:
     parameters = {
         "type": "object",
         "properties": properties,
         "required": list(properties),
         "additionalProperties": False,
     }
-    return ToolSpec(name, description, parameters, changes)
+    return ToolSpec(name, description, parameters, changes, outcome, logged)
 
 
 _SERVICE = _text("Name of the service, one of those listed in the instructions")
@@ -113,6 +120,7 @@ SPECS: tuple[ToolSpec, ...] = (
         "get_available_slots",
         "Free times for a service on one day.",
         {"service": _SERVICE, "date": _DATE},
+        logged=("service", "date"),
     ),
     _spec(
         "book_appointment",
@@ -125,6 +133,8 @@ SPECS: tuple[ToolSpec, ...] = (
             "name": _text("The caller's name if they are not a known customer, else null", null=True),
         },
         changes=True,
+        outcome="booked",
+        logged=("service", "date", "time"),
     ),
     _spec(
         "get_upcoming_appointments",
@@ -136,12 +146,16 @@ SPECS: tuple[ToolSpec, ...] = (
         "Cancels one of the caller's own appointments, after the caller has confirmed which one.",
         {"appointment_id": _APPOINTMENT},
         changes=True,
+        outcome="cancelled",
+        logged=("appointment_id",),
     ),
     _spec(
         "reschedule_appointment",
         "Moves one of the caller's own appointments to another day or time.",
         {"appointment_id": _APPOINTMENT, "date": _DATE, "time": _TIME},
         changes=True,
+        outcome="moved",
+        logged=("appointment_id", "date", "time"),
     ),
     _spec(
         "decode_vin",

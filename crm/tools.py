@@ -137,7 +137,7 @@ class DealershipTools:
         model is told that it is unknown.
         """
         started = time.perf_counter()
-        replayed = False
+        replayed = unknown = False
         attempts = _Attempts()
         try:
             arguments = schemas.parse(request.tool, request.arguments)
@@ -148,7 +148,8 @@ class DealershipTools:
         except DATABASE_ERRORS as error:
             why = f"{type(error).__name__}: {first_line(error)}"
             _log.warning("tool_failed", call=request.call, tool=request.tool, why=why)
-            answer = {"error": UNKNOWN if attempts.open else AWAY}
+            unknown = attempts.open
+            answer = {"error": UNKNOWN if unknown else AWAY}
         return ToolResult(
             key=request.key,
             ok="error" not in answer,
@@ -157,6 +158,7 @@ class DealershipTools:
             took_ms=(time.perf_counter() - started) * 1000,
             pid=os.getpid(),
             replayed=replayed,
+            unknown=unknown,
         )
 
     async def _until_known(

@@ -16,7 +16,7 @@ from crm.database import DatabaseAway
 from crm.migrate import upgrade
 from crm.models import Base
 from crm.seed import CUSTOMERS, SERVICES, seed
-from engine.callrows import metadata as call_log
+from engine.calltables import metadata as call_log
 
 ROOT = Path(__file__).resolve().parents[2]
 

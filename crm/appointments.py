@@ -33,7 +33,7 @@ class _Refused(Exception):
         self.answer = {"error": why, "alternatives": [], **more}
 
 
-@TOOLS.tool()
+@TOOLS.tool(logged=("service", "date"))
 async def get_available_slots(desk: Desk, service: str, date: str) -> Answer:
     """Free times for a service on one day, or in one part of a day.
 
@@ -76,7 +76,7 @@ async def get_upcoming_appointments(desk: Desk) -> Answer:
     return answer if who.known else answer | {"note": _ONLY_THIS_CALL}
 
 
-@TOOLS.tool(changes=True, outcome="booked")
+@TOOLS.tool(changes=True, outcome="booked", logged=("service", "date", "time"))
 async def book_appointment(
     desk: Desk, service: str, date: str, time: str, vehicle: str | None, name: str | None
 ) -> Answer:
@@ -132,7 +132,7 @@ async def book_appointment(
     return {"booked": True, "appointment": _told(desk, workshop, row)}
 
 
-@TOOLS.tool(changes=True, outcome="cancelled")
+@TOOLS.tool(changes=True, outcome="cancelled", logged=("appointment_id",))
 async def cancel_appointment(desk: Desk, appointment_id: int) -> Answer:
     """Cancels one of the caller's own appointments, after the caller has confirmed which one.
 
@@ -148,7 +148,7 @@ async def cancel_appointment(desk: Desk, appointment_id: int) -> Answer:
     return {"cancelled": True, "appointment": _told(desk, workshop, row)}
 
 
-@TOOLS.tool(changes=True, outcome="moved")
+@TOOLS.tool(changes=True, outcome="moved", logged=("appointment_id", "date", "time"))
 async def reschedule_appointment(desk: Desk, appointment_id: int, date: str, time: str) -> Answer:
     """Moves one of the caller's own appointments to another day or time.
 

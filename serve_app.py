@@ -44,8 +44,11 @@ from crm.tools import DealershipTools, Limits
 from engine import media_socket, telemetry
 from engine.actor import Actor, Ref, spawn
 from engine.arrivals import pace_requests
-from engine.calllog import CallLog, finish_dead_calls
-from engine.callrows import call_log
+from engine.callcost import Prices
+from engine.calllog import CallLog
+from engine.callpurge import Keep, purge
+from engine.callsweep import finish_dead_calls
+from engine.calltables import call_log
 from engine.gauges import Gauges, gauges
 from engine.heap import set_aside
 from engine.host import CallRuntime, RayHost
@@ -71,6 +74,9 @@ TOOL_ACTOR = "ToolActor"
 ROUTING_S = 0.02  # longest time for which one tool holds up the next
 HEALTH: dict[str, Any] = {"health_check_period_s": 2, "health_check_timeout_s": 5}
 FLOOD = 4096  # HAProxy takes no more at once
+LOG_CONNECTION_S = (
+    1800  # until one is replaced: behind a proxy or after a failover, old ones may lead nowhere
+)
 CLOSING_S = 10.0  # for what is left of a call whose socket was closed at the end of the drain time
 # A new version starts beside the old one, which takes calls until then; if it can't start, the old one stays.
 REPLACED: dict[str, Any] = {"max_surge_percent": 100, "rolling_update_percentage": 1.0}
@@ -130,17 +136,35 @@ def make_log(engine: AsyncEngine, settings: Settings) -> CallLog:
         limit=settings.log_spool_rows,
         write_s=settings.log_write_s,
         back_off=Supervision.by(settings).log,
+        prices=Prices.of(settings),
     )
     call_log.start()
     return call_log
 
 
 def log_engine(settings: Settings) -> AsyncEngine:
-    """A small pool of its own: the log writes in batches, one at a time, and again if a connection was lost."""
+    """A small pool of its own: the log writes in batches, one at a time, and again if a connection was lost.
+
+    Beside the writer, the sweep, the purge and a look by `/readyz` may want a connection at once. Whoever gets none in
+    time tries again later. The server ends a statement, and a transaction whose owner hangs, when nobody waits any
+    more.
+    """
+    limit_ms = str(int(settings.log_write_s * 1000))
     return create_async_engine(
         async_url(settings.database_url),
-        pool_size=2,
-        connect_args={"timeout": settings.postgres_timeout_s, "command_timeout": settings.log_write_s},
+        pool_size=4,
+        max_overflow=0,
+        pool_timeout=settings.postgres_timeout_s,
+        pool_recycle=LOG_CONNECTION_S,
+        connect_args={
+            "timeout": settings.postgres_timeout_s,
+            "command_timeout": settings.log_write_s + 0.5,
+            "server_settings": {
+                "application_name": "trunkline-log",
+                "statement_timeout": limit_ms,
+                "idle_in_transaction_session_timeout": limit_ms,
+            },
+        },
     )
 
 
@@ -314,6 +338,7 @@ class IngressActor:
         leaving = self._watch_leaving()
         beat = asyncio.create_task(self._beat())
         sweep = asyncio.create_task(self._sweep())
+        purging = asyncio.create_task(self._purge())
         counters = asyncio.create_task(telemetry.log_counters())
         try:
             await self._hosts.ready()
@@ -325,7 +350,7 @@ class IngressActor:
             set_aside()
             yield
         finally:
-            for task in (beat, sweep, counters, self._checking):
+            for task in (beat, sweep, purging, counters, self._checking):
                 if task is not None:
                     task.cancel()
             await self._hosts.kill()
@@ -368,10 +393,26 @@ class IngressActor:
             try:
                 async with asyncio.timeout(self._settings.sweep_s):
                     await finish_dead_calls(
-                        self._records.engine, dt.timedelta(seconds=self._settings.max_call_s)
+                        self._records.engine,
+                        dt.timedelta(seconds=self._settings.max_call_s),
+                        prices=Prices.of(self._settings),
                     )
             except Exception as error:
                 log.warning("sweep of dead calls: %s", type(error).__name__)
+
+    async def _purge(self) -> None:
+        """Removes from the log what has been kept for long enough: first soon, for replicas may not live for long."""
+        pause_s = min(self._settings.sweep_s, self._settings.purge_s)
+        while True:
+            await asyncio.sleep(pause_s)
+            pause_s = self._settings.purge_s
+            try:
+                removed = await purge(self._records.engine, Keep.of(self._settings))
+            except Exception as error:
+                log.warning("purge of the call log: %s", type(error).__name__)
+            else:
+                if any(removed.values()):
+                    log.info("purged from the call log: %s", removed)
 
     # --- for the routes
 
@@ -388,6 +429,7 @@ class IngressActor:
             unclosed=functools.partial(self._left, Left(info.call, stream_sid, closed=False)),
             gave_up=self._records.store.gave_up,
             moved=self._records.store.moved,
+            used=self._records.log.write,
             hosts=self._hosts,
             listen=self._listen,
             speak=self._speak,

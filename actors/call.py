@@ -24,7 +24,7 @@ from actors.keys import Keys
 from actors.parts import CallParts, CallPorts
 from engine import phrases
 from engine.actor import Actor
-from engine.callrows import Outcome, Speaker
+from engine.callrows import Speaker
 from engine.clock import now, wall
 from engine.history import Cause, TurnBegan
 from engine.messages import (
@@ -52,6 +52,7 @@ from engine.messages import (
     TurnEnded,
     TurnResumed,
 )
+from engine.outcomes import End
 from engine.record import Fenced
 from engine.settings import Settings
 from engine.telemetry import count
@@ -373,7 +374,7 @@ class CallActor(Actor):
             case Tick("too_long"):
                 await self._interrupt(0.0)
                 await self._speaking.say_turn(Cause.PROMPT, phrases.TOO_LONG)
-                await self._ending.decide(Outcome.COMPLETED, final=True)
+                await self._ending.decide(End.COMPLETED, final=True)
             case Tick(hearing.LOST | hearing.BACK):
                 await self._hearing.rang(tick, pause=self._turns.agent is Agent.QUIET)
             case Tick("held") if self._runs.holding:
@@ -417,7 +418,7 @@ class CallActor(Actor):
         if self._ended_s is None:
             self._ended_s = now()
             self._ending.log()
-            self._ports.stream.tell(CallEnded(self._call, self._record.meta.outcome))
+            self._ports.stream.tell(CallEnded(self._call, self._record.meta.ending))
         if written:
             self.stop()
         elif now() - self._ended_s < self._settings.outage_s:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from actors.ending import Ending
 from actors.speaking import Speaking
 from engine import phrases
-from engine.callrows import Outcome
 from engine.history import AnyItem, Cause, Said, TurnBegan
 from engine.messages import SttLost, Tick
+from engine.outcomes import End
 from engine.settings import Settings
 
 LOST, BACK = "deaf", "hearing again"  # names of its timers
@@ -83,11 +83,11 @@ class Hearing:
             return
         settings = self._settings
         if not self._deaf:
-            words, outcome = phrases.SILENT_GOODBYE, Outcome.SILENT
+            words, ending = phrases.SILENT_GOODBYE, End.SILENT
         elif settings.transfer_number or settings.fallback_number:
             words = phrases.DEAF_DIALLING
-            outcome = Outcome.TRANSFERRED if settings.transfer_number else Outcome.FAILED
+            ending = End.TRANSFERRED if settings.transfer_number else End.FAILED
         else:
-            words, outcome = phrases.DEAF_GOODBYE, Outcome.FAILED
+            words, ending = phrases.DEAF_GOODBYE, End.FAILED
         await self._speaking.say_turn(Cause.PROMPT, words)
-        await self._ending.decide(outcome, final=self._deaf)
+        await self._ending.decide(ending, final=self._deaf)

@@ -59,7 +59,13 @@ class CallParts:
         record, log = CallRecord(ports.store, info.call, stored), ports.log
         legs = Legs(log, info.call)
         speaking = Speaking(record, ports.media, log, legs)
-        ending = Ending(record, ports.media, log, settings.transfer_number)
+        ending = Ending(
+            record,
+            ports.media,
+            log,
+            settings.transfer_number,
+            {spec.name: spec.outcome for spec in ports.specs},
+        )
         limit = settings.tool_calls_per_turn
         runs = ToolRuns(info, record, ports.tools(actor), ports.specs, log, legs, limit)
         schemas = (*ports.specs, *engine_verbs(bool(settings.transfer_number)))

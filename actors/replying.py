@@ -16,7 +16,7 @@ from actors.toolruns import ToolRuns, returned
 from engine import phrases
 from engine.actor import Ref
 from engine.calllog import CallLog
-from engine.callrows import Outcome
+from engine.callrows import LogUsage, Part
 from engine.clock import wall
 from engine.history import (
     GO_ON,
@@ -31,6 +31,7 @@ from engine.history import (
     unfinished_turn,
 )
 from engine.messages import AttemptFailed, Cancel, ReplyEnded, ReplyFailed, Respond, ToolCall, Usage
+from engine.outcomes import End
 from engine.record import CallRecord
 from engine.sentences import is_whole
 from engine.telemetry import count
@@ -177,6 +178,8 @@ class Replying:
     def settle(self, over: ReplyEnded | ReplyFailed) -> None:
         """Counts what a request cost, whether or not it was cancelled."""
         self._record.meta.count(over.usage)
+        model = over.model if isinstance(over, ReplyEnded) else ""
+        self._log.write(LogUsage(self._record.call, Part.MODEL, str(over.request), wall(), model, over.usage))
         self._legs.replied(over.request, over.timings)
         self._cancelled.discard(over.request)
 
@@ -276,13 +279,13 @@ class Replying:
     async def _end_call(self, reply: _Reply, verb: ToolCall) -> None:
         """In the one write in which the verb gets into the session, so does what follows from it."""
         transfers = verb.name == TRANSFER_CALL
-        outcome = Outcome.TRANSFERRED if transfers else Outcome.COMPLETED
+        ending = End.TRANSFERRED if transfers else End.COMPLETED
         self._record.add(returned(reply.turn, verb))
-        self._ending.intend(outcome)
+        self._ending.intend(ending)
         if not any(True for _ in self._record.sentences(reply.turn)):
             words = phrases.TRANSFERRING if transfers else phrases.GOODBYE
             await self._speaking.say(reply.turn, [words], reply.request)
-        await self._ending.decide(outcome)
+        await self._ending.decide(ending)
 
     def _tell_log(self, kind: str, detail: dict[str, Any]) -> None:
         self._log.log_call_event(self._record.call, kind, detail, wall())

@@ -23,7 +23,8 @@ from actors.switch import Switch
 from actors.tts import TtsActor
 from engine import phrases
 from engine.actor import Actor, Ref
-from engine.clock import now
+from engine.callrows import LogUsage, Part
+from engine.clock import now, wall
 from engine.messages import (
     Adopt,
     Attach,
@@ -57,6 +58,7 @@ from engine.vendors.ways import Listening, SpeakWay
 
 log = logging.getLogger("actors.stream")
 
+USAGE_S = 30.0  # how often it is told what was used: a replica that is killed takes the rest with it
 GIVE_UP_TURN = 1_000_000  # the last sentence's turn: past any of the conversation's
 
 
@@ -92,6 +94,7 @@ class StreamPorts:
     unclosed: Callable[[], None]  # the socket did not close in time: the call is to be ended otherwise
     gave_up: Callable[[str, bool], Awaitable[None]]  # the call, and whether the caller was told why
     moved: Callable[[Whereabouts], Awaitable[None]]
+    used: Callable[[LogUsage], None]  # for the call log: what recognition and the voice were given so far
     hosts: Placer
     listen: Routes[Listening]
     speak: Routes[SpeakWay]
@@ -144,6 +147,7 @@ class StreamActor(Actor):
         self.spawn(self._tts, "tts")
         self.spawn(self._stt, "stt")
         self.work(self._tell_whereabouts(), "whereabouts")
+        self.after(USAGE_S, Tick("usage"))
         self._search()
 
     async def receive(self, message: Any) -> None:
@@ -172,6 +176,9 @@ class StreamActor(Actor):
             case Tick("attached?"):
                 if not self._attached and not self._given_up and message.n == self._searches:
                     self._give_up(f"no CallActor within {self._supervision.search_s:g} s")
+            case Tick("usage"):
+                self._tell_usage()
+                self.after(USAGE_S, message)
             case Tick("over"):
                 self.stop()
             case Tick("listed"):
@@ -183,6 +190,8 @@ class StreamActor(Actor):
 
     async def stopped(self) -> None:
         self._leave(CallerGone("dropped"))
+        if self.audio is not self:
+            self._tell_usage()
 
     # --- a CallActor: found, attached, lost
 
@@ -329,6 +338,19 @@ class StreamActor(Actor):
                 await self._ports.moved(where)
             except SessionAway:
                 count("live_unmarked")
+
+    def _tell_usage(self) -> None:
+        heard_ms, spoken = self._stt.heard_ms, self._tts.spoken_chars
+        self._ports.used(
+            LogUsage(
+                self._info.call,
+                Part.SPEECH,
+                self._stream_sid,
+                wall(),
+                heard_ms=heard_ms,
+                spoken_chars=spoken,
+            )
+        )
 
     # --- the end
 

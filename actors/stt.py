@@ -102,6 +102,11 @@ class SttActor(Actor):
 
     # --- audio
 
+    @property
+    def heard_ms(self) -> float:
+        """How much audio recognition was given, what it was given again too."""
+        return self._kept.bytes_given * 1000 / audio.SAMPLE_RATE
+
     def _queue(self, payload: bytes) -> None:
         if not payload:
             return

@@ -12,6 +12,8 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
+
 from engine.actor import Actor, Ref
 from engine.clock import now
 from engine.messages import Down, ToolRequest, ToolResult
@@ -51,11 +53,10 @@ class ToolPort(Actor):
                 request.key,
                 f"no answer within {self._limit_s:g} s: it is not known whether it was done; "
                 "look it up before you promise anything",
+                unknown=True,
             )
         took_ms = (now() - began_s) * 1000
-        self._call.tell(
-            ToolResult(request.key, result.ok, result.result, took_ms, result.pid, result.replayed)
-        )
+        self._call.tell(msgspec.structs.replace(result, took_ms=took_ms))
 
     async def _until_answered(self, request: ToolRequest) -> ToolResult:
         while True:
@@ -65,5 +66,5 @@ class ToolPort(Actor):
                 await asyncio.sleep(TOOL_AGAIN_S)
 
 
-def _failure(key: str, why: str) -> ToolResult:
-    return ToolResult(key, False, json.dumps({"error": why}))
+def _failure(key: str, why: str, *, unknown: bool = False) -> ToolResult:
+    return ToolResult(key, False, json.dumps({"error": why}), unknown=unknown)

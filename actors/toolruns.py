@@ -4,9 +4,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from actors.legs import Legs
 from engine.actor import Ref
 from engine.calllog import CallLog
+from engine.callrows import LogTool, kept_arguments
 from engine.clock import wall
 from engine.history import Returned, unanswered
 from engine.messages import CallInfo, ToolCall, ToolRequest, ToolResult
@@ -57,6 +60,7 @@ class ToolRuns:
         self._record = record
         self._tools = tools
         self._changing = {spec.name for spec in specs if spec.changes}
+        self._specs = {spec.name: spec for spec in specs}
         self._names = [spec.name for spec in specs]
         self._log = log
         self._legs = legs
@@ -106,9 +110,10 @@ class ToolRuns:
     def start(self, call: ToolCall, turn: int) -> None:
         """Runs a call that is in the session. Its key is the same whoever sends it again."""
         info = self._info
-        self._running[call.id] = _Run(call, turn, wall())
+        self._running[call.id] = run = _Run(call, turn, wall())
         self._record.meta.tool_runs += 1
         self._log.log_call_event(info.call, "tool_called", {"turn": turn, "tool": call.name}, wall())
+        self._log.write(self._row(run))
         key = f"{info.call}:{call.id}"
         self._tools.tell(
             ToolRequest(info.call, self._record.epoch, call.name, call.arguments, info.caller, key)
@@ -168,7 +173,30 @@ class ToolRuns:
             "replayed": result.replayed,
         }
         self._log.log_call_event(self._info.call, "tool_returned", detail, at)
+        self._log.write(self._row(run, result))
         return run.turn
+
+    def _row(self, run: _Run, result: ToolResult | None = None) -> LogTool:
+        """The run for the call log, before and after."""
+        spec = self._specs[run.call.name]
+        asked = LogTool(
+            self._info.call,
+            run.call.id,
+            run.turn,
+            spec.name,
+            kept_arguments(run.call.arguments, spec.logged),
+            run.began_at,
+        )
+        if result is None:
+            return asked
+        return msgspec.structs.replace(
+            asked,
+            ok=result.ok,
+            unknown=result.unknown,
+            replayed=result.replayed,
+            made=spec.outcome if result.ok else "",
+            took_ms=(wall() - run.began_at) * 1000,
+        )
 
 
 def returned(turn: int, call: ToolCall, why: str = "") -> Returned:

@@ -112,6 +112,7 @@ class TtsActor(Actor):
         self._refused = ""  # why, if all ways refuse for good
         self._told_refused = False
         self._paces: dict[str, float] = {}  # bytes a letter, by voice
+        self.spoken_chars = 0  # of text that a voice was given, what it was given again too
 
     async def started(self) -> None:
         self._line = self._connect(self._routes.best())
@@ -175,7 +176,9 @@ class TtsActor(Actor):
             self._asked.append(sentence)
             line.flushed_s.append(now())
             pace = self._paces.get(sentence.voice, USUAL_PACE)
-            line.commands.put_nowait(sentence.ask(line.route.way.voice, pace) + " ")
+            text = sentence.ask(line.route.way.voice, pace)
+            self.spoken_chars += len(text)
+            line.commands.put_nowait(text + " ")
 
     def _hush(self, turn: int) -> None:
         self._hushed = max(self._hushed, turn)

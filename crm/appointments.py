@@ -33,7 +33,7 @@ class _Refused(Exception):
         self.answer = {"error": why, "alternatives": [], **more}
 
 
-@TOOLS.tool()
+@TOOLS.tool(logged=("service", "date"))
 async def get_available_slots(desk: Desk, service: str, date: str) -> Answer:
     """Free times for a service on one day, or in one part of a day.
 
@@ -52,7 +52,7 @@ async def get_available_slots(desk: Desk, service: str, date: str) -> Answer:
         return {"error": why}
     taken = await _taken(desk, workshop, when.date)
     free = slots.open_slots(workshop, wanted, when.date, taken, desk.now)
-    fitting = [slot for slot in free if when.fits(slot.time())]
+    fitting = _fitting(workshop, when, free)
     answer: Answer = {
         "service": wanted.name,
         "date": when.date.isoformat(),
@@ -60,6 +60,8 @@ async def get_available_slots(desk: Desk, service: str, date: str) -> Answer:
         "slots": [f"{slot:%H:%M}" for slot in fitting],
         "say": _offered(fitting, saying.day(when.date, desk.today(workshop.zone))),
     }
+    if when.note:
+        answer["note"] = when.note
     if not fitting:
         answer["alternatives"] = [f"{slot:%H:%M}" for slot in free[: slots.ALTERNATIVES]]
         answer |= await _next_free(desk, workshop, wanted, when.date) if not free else {}
@@ -76,7 +78,7 @@ async def get_upcoming_appointments(desk: Desk) -> Answer:
     return answer if who.known else answer | {"note": _ONLY_THIS_CALL}
 
 
-@TOOLS.tool(changes=True, outcome="booked")
+@TOOLS.tool(changes=True, outcome="booked", logged=("service", "date", "time"))
 async def book_appointment(
     desk: Desk, service: str, date: str, time: str, vehicle: str | None, name: str | None
 ) -> Answer:
@@ -132,7 +134,7 @@ async def book_appointment(
     return {"booked": True, "appointment": _told(desk, workshop, row)}
 
 
-@TOOLS.tool(changes=True, outcome="cancelled")
+@TOOLS.tool(changes=True, outcome="cancelled", logged=("appointment_id",))
 async def cancel_appointment(desk: Desk, appointment_id: int) -> Answer:
     """Cancels one of the caller's own appointments, after the caller has confirmed which one.
 
@@ -148,7 +150,7 @@ async def cancel_appointment(desk: Desk, appointment_id: int) -> Answer:
     return {"cancelled": True, "appointment": _told(desk, workshop, row)}
 
 
-@TOOLS.tool(changes=True, outcome="moved")
+@TOOLS.tool(changes=True, outcome="moved", logged=("appointment_id", "date", "time"))
 async def reschedule_appointment(desk: Desk, appointment_id: int, date: str, time: str) -> Answer:
     """Moves one of the caller's own appointments to another day or time.
 
@@ -185,7 +187,8 @@ def _service(workshop: Workshop, said: str) -> ServiceType:
 
 
 def _day(desk: Desk, workshop: Workshop, said: str) -> dates.Day:
-    found = dates.day(said, desk.now.astimezone(workshop.zone), workshop.spans)
+    now = desk.now.astimezone(workshop.zone)
+    found = dates.day(said, now, lambda day: slots.why_no_day(workshop, day, now) is None, workshop.spans)
     if isinstance(found, dates.Unclear):
         raise _Refused(found.why)
     return found
@@ -195,9 +198,24 @@ def _start(desk: Desk, workshop: Workshop, date: str, time: str) -> dt.datetime:
     """The instant that was meant, on the dealership's clock."""
     day = _day(desk, workshop, date)
     found = dates.clock(time, workshop.spans(day.date), day.part)
+    if isinstance(found, dates.Unclear) and day.time is not None:
+        found = day.time  # said with the day
     if isinstance(found, dates.Unclear):
         raise _Refused(found.why)
-    return slots.instant(day.date, found, workshop).astimezone(workshop.zone)
+    start = dates.moment(day.date, found, workshop.zone)
+    if isinstance(start, dates.Unclear):
+        raise _Refused(start.why)
+    return start
+
+
+def _fitting(workshop: Workshop, when: dates.Day, free: Sequence[dt.datetime]) -> Sequence[dt.datetime]:
+    """Of the free times those in the part of the day that was named; those nearest to a time that was."""
+    if when.time is not None:
+        return slots.nearest(slots.instant(when.date, when.time, workshop), free)
+    if when.part is None:
+        return free
+    begins, ends = when.part
+    return [slot for slot in free if begins <= slot.time() < ends]
 
 
 # ---------------------------------------------------------------- places

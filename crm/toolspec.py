@@ -80,11 +80,10 @@ class _Argument:
 
 @dataclass(frozen=True)
 class Tool:
-    """A function, as the model sees it. `outcome`: what a call came to when this tool has succeeded."""
+    """A function, as the model sees it."""
 
     function: Function
     spec: ToolSpec
-    outcome: str | None
     _arguments: Mapping[str, _Argument]
 
     def parse(self, arguments: str) -> dict[str, Any]:
@@ -137,11 +136,13 @@ class Toolset:
         """For the model."""
         return tuple(tool.spec for tool in self.tools.values())
 
-    def tool(self, changes: bool = False, outcome: str | None = None) -> Callable[[_F], _F]:
-        """Decorates a tool's function, which stays as it is. `changes`: it writes. Raises `BadTool`."""
+    def tool(
+        self, changes: bool = False, outcome: str = "", logged: tuple[str, ...] = ()
+    ) -> Callable[[_F], _F]:
+        """Decorates a tool's function, which stays as it is; the rest is as in `ToolSpec`. Raises `BadTool`."""
 
         def collect(function: _F) -> _F:
-            made = tool_of(function, changes, outcome)
+            made = tool_of(function, changes, outcome, logged)
             if made.spec.name in self.tools:
                 raise BadTool(f"there are two tools {made.spec.name}: rename one")
             self.tools[made.spec.name] = made
@@ -157,7 +158,9 @@ class Toolset:
         return tool
 
 
-def tool_of(function: Function, changes: bool = False, outcome: str | None = None) -> Tool:
+def tool_of(
+    function: Function, changes: bool = False, outcome: str = "", logged: tuple[str, ...] = ()
+) -> Tool:
     """Makes a tool of a function. Raises `BadTool` with what to write instead."""
     name = function.__name__
     if not _NAME.fullmatch(name):
@@ -172,7 +175,10 @@ def tool_of(function: Function, changes: bool = False, outcome: str | None = Non
         "required": list(arguments),
         "additionalProperties": False,
     }
-    return Tool(function, ToolSpec(name, summary, parameters, changes), outcome, arguments)
+    stray = [one for one in logged if one not in arguments]
+    if stray:
+        raise BadTool(f"{name} has no argument {stray[0]!r}, which the log is to keep: correct `logged`")
+    return Tool(function, ToolSpec(name, summary, parameters, changes, outcome, logged), arguments)
 
 
 def _arguments(function: Function, described: Mapping[str, str]) -> dict[str, _Argument]:

@@ -97,6 +97,7 @@ def _facts(seed: int, wish: Scenario, done: Performance, wrong: str, mute: bool)
             {"service": b.service, "starts_at": b.starts_at.isoformat(), "phone": b.phone, "status": b.status}
             for b in record.bookings
         ],
+        "ending": record.ending,
         "outcome": record.outcome,
         "interruptions": record.interruptions,
         "agent_said": record.agent_said,

@@ -39,7 +39,8 @@ def print_closing(console: Console, record: Record, wav: Path, wished: str, faul
     console.print(f"Wished for: {wished}")
     for booking in [str(booking) for booking in record.bookings] or ["none"]:
         console.print(f"In Postgres: {booking}", highlight=False)
-    console.print(f"How the call ended: {record.outcome or 'its log has no end'}")
+    ended = f"{record.ending}; what came of it: {record.outcome}" if record.ending else "its log has no end"
+    console.print(f"How the call ended: {ended}")
     console.print(f"Recording (stereo; left the caller, right the agent): {wav}", soft_wrap=True)
     if fault:
         console.print(f"WRONG: {fault}", style="bold red", soft_wrap=True)

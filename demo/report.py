@@ -63,6 +63,7 @@ class Booking:
 class Record:
     """What Postgres holds of the call."""
 
+    ending: str | None = None
     outcome: str | None = None
     bookings: list[Booking] = field(default_factory=list)
     legs: dict[str, list[float]] = field(default_factory=dict)
@@ -72,7 +73,7 @@ class Record:
 
 
 async def read_record(database_url: str, call: str, zone: ZoneInfo) -> Record:
-    """Waits until the call's log is finished, then reads it. A log that never is leaves `outcome` None."""
+    """Waits until the call's log is finished, then reads it. A log that never is leaves `ending` None."""
     database = await asyncpg.connect(_plain(database_url), timeout=CONNECT_S)
     try:
         record = Record()
@@ -102,11 +103,12 @@ async def _finished(database: Any, call: str, record: Record) -> None:
         async with asyncio.timeout(LOGGED_S):
             while True:
                 row = await database.fetchrow(
-                    "SELECT outcome, interruptions FROM call_log WHERE call = $1 AND ended_at IS NOT NULL",
+                    "SELECT ending, outcome, interruptions FROM call_log WHERE call = $1 AND ended_at IS NOT NULL",
                     call,
                 )
                 if row is not None:
-                    record.outcome, record.interruptions = row["outcome"], row["interruptions"] or 0
+                    record.ending, record.outcome = row["ending"], row["outcome"]
+                    record.interruptions = row["interruptions"] or 0
                     return
                 await asyncio.sleep(_LOOK_S)
     except TimeoutError:

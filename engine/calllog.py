@@ -1,6 +1,6 @@
-"""The call in Postgres, for analytics and audit: its tables, and the writer that never holds a call up.
+"""The call in Postgres, for analytics and audit: the writer that never holds a call up.
 
-A row in `call_log` is one call; `call_event`, `call_transcript` and `call_metric` hang on it. Several
+A row in `call_log` is one call, the other tables' rows hang on it (`engine/calltables.py`). Several
 processes write about one call (the ingress, the host, the host that resumed it), in any order, and a batch
 is sent again when its outcome is unknown. So each row has a key of its own, each write is an upsert that can
 be repeated, and a row about a call that nobody has opened yet opens it with its caller unknown.
@@ -9,7 +9,6 @@ be repeated, and a row about a call that nobody has opened yet opens it with its
 import asyncio
 import contextlib
 from collections import deque
-from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -18,6 +17,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from engine.callcost import Prices, settle_costs
 from engine.callrows import (
     STATEMENTS,
     STUB,
@@ -26,25 +26,20 @@ from engine.callrows import (
     LogEvent,
     LogMetric,
     LogTranscript,
+    LogUsage,
     OpenCall,
-    Outcome,
     Row,
     Speaker,
-    call_event,
-    call_log,
-    call_metric,
-    call_transcript,
     row_of,
 )
 from engine.clock import now, outside
 from engine.messages import CallInfo, Usage
+from engine.outcomes import End
 from engine.probe import is_probe
 from engine.supervision import BackOff, Supervision
 from engine.telemetry import count
 
 _log = structlog.get_logger(__name__)
-
-# ---------------------------------------------------------------- the writer
 
 _CANCEL_S = 5.0  # SQLAlchemy gives a connection 2 s to close
 
@@ -72,6 +67,7 @@ class CallLog:
         linger_s: float = 0.25,
         write_s: float = 10.0,
         back_off: BackOff = Supervision.log,
+        prices: Prices = Prices(),  # noqa: B008 - frozen
     ) -> None:
         """A batch that takes longer than `write_s` has met a Postgres that hangs."""
         self.dropped = 0
@@ -81,6 +77,7 @@ class CallLog:
         self._linger_s = linger_s
         self._write_s = write_s
         self._back_off = back_off
+        self._settle_costs = settle_costs(prices)
         self._rows: deque[Row] = deque()
         self._accepted = 0  # rows ever appended
         self._settled = 0  # of those, rows written or refused
@@ -130,16 +127,20 @@ class CallLog:
     def finalize_call_log(
         self,
         call: str,
-        outcome: Outcome,
+        ending: End,
         ended_at: float,
+        outcome: str = "",
         *,
-        turns: int = 0,
-        interruptions: int = 0,
-        tool_calls: int = 0,
-        usage: Usage = Usage(),  # noqa: B008 - frozen
+        turns: int | None = None,
+        interruptions: int | None = None,
+        tool_calls: int | None = None,
+        usage: Usage | None = None,
     ) -> None:
-        """The call ended at `ended_at` (Unix seconds), with these totals; tokens are of the whole call."""
-        self.write(FinalizeCall(call, outcome, ended_at, turns, interruptions, tool_calls, usage))
+        """The call ended at `ended_at` (Unix seconds), with these totals; tokens are of the whole call.
+
+        Who does not know its outcome or totals leaves them out.
+        """
+        self.write(FinalizeCall(call, ending, ended_at, outcome, turns, interruptions, tool_calls, usage))
 
     def write(self, entry: Entry) -> None:
         """Appends one entry to the spool, or drops and counts it; a probe's is none. Never waits, never raises."""
@@ -244,6 +245,10 @@ class CallLog:
                 # Two processes that lock calls in the same order can't lock each other out.
                 if told:
                     await connection.execute(statement, sorted(told, key=lambda row: str(row["call"])))
+            ended = {row["call"] for kind, row in rows if kind in (FinalizeCall, LogUsage)}
+            if ended:
+                settled = [{"settled": call} for call in sorted(ended)]
+                await connection.execute(self._settle_costs, settled)
 
     def _settle(self, rows: int) -> None:
         for _ in range(rows):
@@ -297,37 +302,3 @@ def _report(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         count("call_log_crashed")
         _log.error("call_log_crashed", exc_info=error)
-
-
-# ---------------------------------------------------------------- the sweeper
-
-
-async def finish_dead_calls(
-    engine: AsyncEngine, older_than: timedelta, at: datetime | None = None
-) -> list[str]:
-    """Ends calls that nobody ended and that were last heard of `older_than` before `at` (now), as "lost".
-
-    Their end is the last thing known of them. A real end that is told afterwards stands. Give at least the
-    longest silence of a living call plus the longest outage that the spool outlasts. Returns the calls'
-    sids; safe to run on several machines at once. Raises `TimeoutError` after 30 s.
-    """
-    last = _last_known()
-    cutoff = (at or datetime.now(UTC)) - older_than
-    dead = sa.select(call_log.c.call, last.label("at")).where(call_log.c.ended_at.is_(None)).subquery()
-    statement = (
-        sa.update(call_log)
-        .values(outcome=str(Outcome.LOST), ended_at=dead.c.at)
-        .where(call_log.c.call == dead.c.call, call_log.c.ended_at.is_(None), dead.c.at < cutoff)
-        .returning(call_log.c.call)
-    )
-    async with asyncio.timeout(30), engine.begin() as connection:
-        return sorted((await connection.execute(statement)).scalars())
-
-
-def _last_known() -> sa.ColumnElement[datetime]:
-    tables = (call_event, call_transcript, call_metric)
-    latest = (
-        sa.select(sa.func.max(table.c.at)).where(table.c.call == call_log.c.call).scalar_subquery()
-        for table in tables
-    )
-    return sa.func.greatest(call_log.c.started_at, call_log.c.answered_at, *latest)

@@ -1,36 +1,25 @@
-"""What the call log holds: the entries that are told, the tables of Postgres, and how one becomes the other.
+"""What the call log is told, and how each entry becomes a row of `engine.calltables`.
 
-A row in `call_log` is one call; `call_event`, `call_transcript` and `call_metric` hang on it. Several processes write
-about one call, in any order, and may write again, so each row has a key of its own and each write is an upsert.
+Several processes write about one call, in any order, and may write again, so each row has a key of its own and each
+write is an upsert.
 """
 
 import math
 import uuid
+from collections.abc import Collection
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 
+from engine.calltables import call_event, call_log, call_metric, call_tool, call_transcript, call_usage
 from engine.messages import CallInfo, Message, Usage
+from engine.outcomes import End
 
 # ---------------------------------------------------------------- what is written
-
-
-class Outcome(StrEnum):
-    """How a call ended."""
-
-    COMPLETED = "completed"  # the agent said goodbye
-    CALLER_HUNG_UP = "caller_hung_up"
-    TRANSFERRED = "transferred"
-    SILENT = "silent"  # the caller never answered the prompts
-    DROPPED = "dropped"  # the stream broke and nobody resumed it
-    FAILED = "failed"  # we could not go on
-    ABANDONED = "abandoned"  # hung up while ringing
-    REFUSED = "refused"  # at the webhook: no slot, draining, or Redis away
-    LOST = "lost"  # nobody told its end: set by the sweeper
 
 
 class Speaker(StrEnum):
@@ -94,97 +83,67 @@ class LogMetric(Message, frozen=True):
     n: int = 0
 
 
-class FinalizeCall(Message, frozen=True):
-    """The call ended. Told more than once (a dropped call that was resumed), the later end stands."""
+class LogTool(Message, frozen=True):
+    """One run of a tool: told when it is asked for, as `unknown`, and again with what came of it.
+
+    `arguments` are those that the log may keep, see `kept_arguments`. `made`: what its success made of the call. A run
+    whose result is known is not told anew: what a repetition elsewhere tells is not written.
+    """
 
     call: str
-    outcome: Outcome
-    ended_at: float
-    turns: int = 0
-    interruptions: int = 0
-    tool_calls: int = 0
+    id: str
+    turn: int
+    tool: str
+    arguments: dict[str, Any]
+    at: float
+    ok: bool = False
+    unknown: bool = True
+    replayed: bool = False
+    made: str = ""
+    took_ms: float | None = None
+
+
+class Part(StrEnum):
+    """What used something up."""
+
+    MODEL = "model"  # one request
+    SPEECH = "speech"  # recognition and synthesis of one stream
+
+
+class LogUsage(Message, frozen=True):
+    """What one part of a call has used so far; told again, it is replaced.
+
+    `heard_ms`: audio that recognition was given, what it was given again too. `spoken_chars`: text that synthesis was.
+    """
+
+    call: str
+    part: Part
+    id: str
+    at: float
+    source: str = ""
     usage: Usage = Usage()
+    heard_ms: float = 0.0
+    spoken_chars: int = 0
 
 
-Entry = OpenCall | LogEvent | LogTranscript | LogMetric | FinalizeCall
+class FinalizeCall(Message, frozen=True):
+    """The call ended. Told more than once (a dropped call that was resumed), the later end stands.
 
-# ---------------------------------------------------------------- tables
+    `outcome` is "" where its facts are not known; the sweeper decides it from the rows then. Totals are None where they
+    are not known, and stay as they were.
+    """
 
-metadata = sa.MetaData()
+    call: str
+    ending: End
+    ended_at: float
+    outcome: str = ""
+    turns: int | None = None
+    interruptions: int | None = None
+    tool_calls: int | None = None
+    usage: Usage | None = None
 
 
-def _instant(name: str, *, nullable: bool) -> sa.Column[datetime]:
-    return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable)
-
-
-def _of_call(*, primary_key: bool) -> sa.Column[str]:
-    reference = sa.ForeignKey("call_log.call", ondelete="CASCADE")
-    return sa.Column("call", sa.Text, reference, primary_key=primary_key, nullable=False)
-
-
-call_log = sa.Table(
-    "call_log",
-    metadata,
-    sa.Column("call", sa.Text, primary_key=True),
-    sa.Column("caller", sa.Text),
-    sa.Column("called", sa.Text),
-    sa.Column("attested", sa.Boolean),
-    _instant("started_at", nullable=True),
-    _instant("answered_at", nullable=True),
-    _instant("ended_at", nullable=True),
-    sa.Column(
-        "duration_ms",
-        sa.Double,
-        sa.Computed("extract(epoch from (ended_at - answered_at)) * 1000", persisted=True),
-    ),
-    sa.Column("outcome", sa.Text),
-    sa.Column("turns", sa.Integer),
-    sa.Column("interruptions", sa.Integer),
-    sa.Column("tool_calls", sa.Integer),
-    sa.Column("prompt_tokens", sa.Integer),
-    sa.Column("cached_tokens", sa.Integer),
-    sa.Column("completion_tokens", sa.Integer),
-    sa.Index("call_log_started_at", "started_at"),
-    sa.Index("call_log_unfinished", "call", postgresql_where=sa.text("ended_at IS NULL")),
-    comment="One call. All but the sid is null until told; duration_ms runs from answer to end.",
-)
-
-call_event = sa.Table(
-    "call_event",
-    metadata,
-    sa.Column("id", sa.Uuid, primary_key=True),
-    _of_call(primary_key=False),
-    sa.Column("seq", sa.Integer),
-    _instant("at", nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("detail", JSONB, nullable=False),
-    sa.UniqueConstraint("call", "seq", name="call_event_once"),
-    sa.Index("call_event_call_at", "call", "at"),
-)
-
-call_transcript = sa.Table(
-    "call_transcript",
-    metadata,
-    _of_call(primary_key=True),
-    sa.Column("turn", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("index", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("speaker", sa.Text, primary_key=True),
-    sa.Column("text", sa.Text, nullable=False),
-    _instant("at", nullable=False),
-    sa.Column("interrupted", sa.Boolean, nullable=False),
-)
-
-call_metric = sa.Table(
-    "call_metric",
-    metadata,
-    _of_call(primary_key=True),
-    sa.Column("turn", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("n", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("value_ms", sa.Double, nullable=False),
-    _instant("at", nullable=False),
-    sa.Index("call_metric_name_at", "name", "at"),
-)
+Entry = OpenCall | LogEvent | LogTranscript | LogMetric | LogTool | LogUsage | FinalizeCall
 
 # ---------------------------------------------------------------- statements
 
@@ -199,14 +158,26 @@ def _upsert_open() -> Insert:
 
 def _upsert_end() -> Insert:
     statement = insert(call_log)
-    new = statement.excluded
-    names = ("outcome", "ended_at", "turns", "interruptions", "tool_calls")
+    new, old = statement.excluded, call_log.c
+    totals = ("outcome", "turns", "interruptions", "tool_calls")
     tokens = ("prompt_tokens", "cached_tokens", "completion_tokens")
+    known = {name: sa.func.coalesce(new[name], old[name]) for name in totals + tokens}
     return statement.on_conflict_do_update(
         index_elements=["call"],
-        set_={name: new[name] for name in names + tokens},
-        where=sa.or_(call_log.c.ended_at.is_(None), new.ended_at >= call_log.c.ended_at),
+        set_={"ending": new.ending, "ended_at": new.ended_at} | known,
+        # What the sweeper made of a call's last sign of life gives way to whoever knows.
+        where=sa.or_(old.ended_at.is_(None), new.ended_at >= old.ended_at, old.ending == End.LOST),
     )
+
+
+def _upsert_tool() -> Insert:
+    statement = insert(call_tool)
+    keys = [column.name for column in call_tool.primary_key]
+    rest: dict[str, Any] = {
+        column.name: statement.excluded[column.name] for column in call_tool.c if column.name not in keys
+    }
+    rest["at"] = sa.func.least(call_tool.c.at, statement.excluded.at)
+    return statement.on_conflict_do_update(index_elements=keys, set_=rest, where=call_tool.c.unknown)
 
 
 def _upsert(table: sa.Table) -> Insert:
@@ -224,11 +195,14 @@ STATEMENTS: dict[type[Entry], Insert] = {
     LogEvent: insert(call_event).on_conflict_do_nothing(),
     LogTranscript: _upsert(call_transcript),
     LogMetric: _upsert(call_metric),
+    LogTool: _upsert_tool(),
+    LogUsage: _upsert(call_usage),
     FinalizeCall: _upsert_end(),
 }
 
 Row = tuple[type[Entry], dict[str, Any]]
 
+ARGUMENT_LIMIT = 200  # characters of one argument that are kept
 _DEEPEST = 8  # levels of a detail that are kept; a detail may hold itself
 
 
@@ -238,14 +212,29 @@ def row_of(entry: Entry) -> Row:
     if isinstance(entry, OpenCall):
         info = fields.pop("info")
         fields |= {name: getattr(info, name) for name in info.__struct_fields__}
-    elif isinstance(entry, FinalizeCall):
+    elif isinstance(entry, FinalizeCall | LogUsage):
         usage = fields.pop("usage")
-        fields |= {"prompt_tokens": usage.prompt, "cached_tokens": usage.cached}
-        fields |= {"completion_tokens": usage.completion}
+        fields |= {"prompt_tokens": usage and usage.prompt, "cached_tokens": usage and usage.cached}
+        fields |= {"completion_tokens": usage and usage.completion}
+        if isinstance(entry, FinalizeCall):
+            fields["outcome"] = entry.outcome or None
     elif isinstance(entry, LogEvent):
         # Known before the first try, so that a batch whose outcome is unknown can be sent again.
         fields["id"] = uuid.uuid4()
     return type(entry), {name: _bound(name, value) for name, value in fields.items()}
+
+
+def kept_arguments(arguments: str, names: Collection[str]) -> dict[str, Any]:
+    """Those of a model's arguments (JSON text, unchecked) that the log may keep, cut.
+
+    What a caller tells of themselves is in the transcript, which is kept for less long.
+    """
+    try:
+        told = msgspec.json.decode(arguments or "{}", type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return {}
+    plain = {name: told[name] for name in names if isinstance(told.get(name), str | int | float | bool)}
+    return {n: value[:ARGUMENT_LIMIT] if isinstance(value, str) else value for n, value in plain.items()}
 
 
 def _bound(name: str, value: Any) -> Any:

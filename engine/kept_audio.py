@@ -33,6 +33,7 @@ class KeptAudio:
         self.waiting_bytes = 0
         self.loud_waiting = 0  # of those, bytes that may be speech
         self._given = 0  # bytes that the present socket has
+        self.bytes_given = 0  # that any socket was given, what was given again too
         self._marks: list[tuple[int, int]] = []  # from this byte of the socket on, from this position on
         self.dropped = 0  # pieces lost to the limit
 
@@ -86,6 +87,7 @@ class KeptAudio:
         if not self._marks or self._position(self._given) != position:
             self._marks.append((self._given, position))
         self._given += len(payload)
+        self.bytes_given += len(payload)
         self._waiting.clear()
         self.waiting_bytes = self.loud_waiting = 0
         return payload, loud

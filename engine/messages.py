@@ -296,7 +296,7 @@ class CallEnded(Message, frozen=True):
     """The CallActor is done; its host has forgotten it."""
 
     call: str
-    outcome: str
+    ending: str
 
 
 # ---------------------------------------------------------------- Llm
@@ -472,7 +472,10 @@ class ToolRequest(Message, frozen=True):
 
 
 class ToolResult(Message, frozen=True):
-    """`result` is JSON text for the model. `ok` false: it did not do what was asked, and says why."""
+    """`result` is JSON text for the model. `ok` false: it did not do what was asked, and says why.
+
+    `unknown`: whether it did, nobody knows.
+    """
 
     key: str
     ok: bool

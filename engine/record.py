@@ -101,7 +101,7 @@ class CallRecord:
         if new_stream:
             meta.stream = stream
             meta.answered_at = meta.answered_at or wall()
-            meta.outcome, meta.ended_at = "", 0.0
+            meta.ending, meta.ended_at = "", 0.0
         if lost_another:
             self._settle_by_clock()
         self._merge(ledger)

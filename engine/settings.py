@@ -493,6 +493,11 @@ class Settings(BaseSettings):
         gt=0,
         description="How often calls whose process died are ended in the call log, in seconds; each sweep reads the open ones",
     )
+    purge_s: float = Field(
+        3600.0,
+        gt=0,
+        description="How often rows that are past their KEEP_..._DAYS are removed from the call log, in seconds; one replica at a time, in small batches, so that what has come due since is soon done",
+    )
     drain_s: float = Field(
         600.0,
         ge=0,
@@ -560,9 +565,77 @@ class Settings(BaseSettings):
         description="How long a CallHost without calls is kept beyond the spares, in seconds; a start costs one of CPU",
     )
 
+    # --- prices, for what a call cost (call_log.cost_micros)
+    price_tokens_in: float = Field(
+        2.50,
+        ge=0,
+        le=10_000,
+        description="Dollars for a million tokens that the model reads; the default is OpenAI's list price of gpt-4o, looked up in 2026",
+    )
+    price_tokens_cached: float = Field(
+        1.25,
+        ge=0,
+        le=10_000,
+        description="Dollars for a million of those that it had in its cache; the default is from the same list",
+    )
+    price_tokens_out: float = Field(
+        10.00,
+        ge=0,
+        le=10_000,
+        description="Dollars for a million tokens that the model writes; the default is from the same list",
+    )
+    price_recognition: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="Dollars for a minute of audio given to recognition; 0 until you set it: Deepgram's price depends on the plan, and no list of theirs could be read here",
+    )
+    price_speech: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="Dollars for a thousand characters spoken; 0 until you set it, for the same reason",
+    )
+    price_telephone: float = Field(
+        0.0085,
+        ge=0,
+        le=1000,
+        description="Dollars for a minute of an incoming call, which is charged when it begins; the default is Twilio's for a local number in the US (its help page on volume pricing), media streams not counted",
+    )
+
     # --- privacy and observation
     tape_dir: str = Field(
         "", description="Directory for tapes of calls (they hold what was said); empty: none are made"
+    )
+    keep_transcripts_days: int = Field(
+        30,
+        ge=0,
+        le=36500,
+        description="How long what was said is kept in the call log, in days, 0: for ever; the most private part, so the shortest: long enough to look into a complaint",
+    )
+    keep_tool_runs_days: int = Field(
+        90,
+        ge=0,
+        le=36500,
+        description="How long runs of tools are kept, with what was asked for but no names or numbers, in days, 0: for ever",
+    )
+    keep_events_days: int = Field(
+        90, ge=0, le=36500, description="How long events of calls are kept, in days, 0: for ever"
+    )
+    keep_metrics_days: int = Field(
+        90, ge=0, le=36500, description="How long latencies are kept, in days, 0: for ever"
+    )
+    keep_usage_days: int = Field(
+        90,
+        ge=0,
+        le=36500,
+        description="How long it is kept what each request used, in days, 0: for ever; sums and cost stay with the call",
+    )
+    keep_calls_days: int = Field(
+        365,
+        ge=0,
+        le=36500,
+        description="How long calls are kept (number, times, outcome, cost), in days, 0: for ever; nothing else of a call outlives it",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line that is written"

@@ -14,13 +14,17 @@ class ToolSpec(msgspec.Struct, frozen=True):
     """One tool as the model sees it.
 
     `parameters` is a JSON schema that OpenAI's strict mode takes. `changes` marks tools that write: their
-    results are stored under the request's idempotency key.
+    results are stored under the request's idempotency key. `outcome` is what a successful run makes of a call
+    ("booked"), "" for one that changes nothing of it: see `engine.outcomes`. `logged` names the arguments that the call
+    log keeps; what callers tell of themselves (names, numbers) is none of its business.
     """
 
     name: str
     description: str
     parameters: dict[str, Any]
     changes: bool = False
+    outcome: str = ""
+    logged: tuple[str, ...] = ()
 
 
 class Toolbox(Protocol):

@@ -12,10 +12,10 @@ from starlette.responses import PlainTextResponse, Response
 from engine import phrases
 from engine.actor import spawn
 from engine.calllog import CallLog
-from engine.callrows import Outcome
 from engine.clock import wall
 from engine.door import PREFIX, TRIED_AGAIN, Door
 from engine.messages import CallerContext, CallInfo
+from engine.outcomes import End, Facts, outcome_of
 from engine.redis_client import SessionAway
 from engine.ringing import PutThrough, RingingActor, Rings
 from engine.session import NoSlot, SessionStore, Stored
@@ -119,13 +119,13 @@ class Webhooks:
         self._seldom.warning("call refused: %s", why)
         self._log.open_call(info)
         self._log.log_call_event(info.call, "refused", {"why": why}, info.started_at)
-        self._log.finalize_call_log(info.call, Outcome.REFUSED, info.started_at)
+        self._finalize(info.call, End.REFUSED, info.started_at)
         return _xml(self._fall_back(excuse))
 
     def _nobody(self, info: CallInfo) -> Response:
         """The caller has hung up before we answered."""
         self._log.open_call(info)
-        self._log.finalize_call_log(info.call, Outcome.ABANDONED, wall())
+        self._finalize(info.call, End.ABANDONED, wall())
         return _xml(twiml.hang_up())
 
     async def _answer_call(self, request: Request, info: CallInfo) -> Response:
@@ -178,7 +178,7 @@ class Webhooks:
             return _xml(twiml.dial(self._settings.transfer_number))
         if stored.next == "unsaid":
             return _xml(self._fall_back(CUT_SHORT))
-        if stored.next == "fallback" or stored.meta.outcome not in ("", Outcome.DROPPED):
+        if stored.next == "fallback" or stored.meta.ending not in ("", End.DROPPED):
             return _xml(self._fall_back(TOLD))
         times = await self._store.broke(call, wall(), _broken_before(request))
         if times > self._streams:
@@ -201,7 +201,7 @@ class Webhooks:
                 await self._store.hung_up(call)
                 await self._store.asked(call)
                 stored = await self._store.glance(call)
-                if stored is not None and not stored.meta.stream and not stored.meta.outcome:
+                if stored is not None and not stored.meta.stream and not stored.meta.ending:
                     await self._abandoned(call, "")
             except SessionAway:
                 count("statuses_unread")  # the call log's sweeper finds the call
@@ -213,8 +213,15 @@ class Webhooks:
             return
         if stored.meta.stream != last_stream:
             return  # the call has a newer stream: the token was of a webhook that was sent again
-        outcome = Outcome.DROPPED if last_stream else Outcome.ABANDONED
-        self._log.finalize_call_log(call, outcome, wall())
+        if last_stream:  # what came of it until then, the log's rows tell
+            self._log.finalize_call_log(call, End.DROPPED, wall())
+        else:
+            self._finalize(call, End.ABANDONED, wall())
+
+    def _finalize(self, call: str, ending: End, at: float) -> None:
+        """The end of a call of which no stream ever began."""
+        outcome = outcome_of(Facts(ending, connected=False))
+        self._log.finalize_call_log(call, ending, at, outcome, turns=0, interruptions=0, tool_calls=0)
 
     def _connect(self, request: Request, token: str, broken: int) -> Response:
         """Asks for a stream of a call whose streams have broken that often."""
@@ -245,7 +252,7 @@ def _broken_before(request: Request) -> int:
 
 
 def _is_over(stored: Stored) -> bool:
-    return bool(stored.meta.outcome) and stored.meta.outcome != Outcome.DROPPED
+    return bool(stored.meta.ending) and stored.meta.ending != End.DROPPED
 
 
 def _forbidden() -> Response:

@@ -9,7 +9,7 @@ from sqlalchemy.pool import NullPool
 
 from crm.database import async_url
 from crm.models import Base
-from engine.callrows import metadata as call_log
+from engine.calltables import metadata as call_log
 from engine.settings import load_settings
 
 TARGETS = [Base.metadata, call_log]

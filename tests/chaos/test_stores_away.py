@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from engine.callrows import Outcome
+from engine.outcomes import End
 from launcher.app import RunningApp
 from simulators.twilio.twiml import Dial, read
 from tests.chaos.stores import (
@@ -93,14 +93,14 @@ async def known_as_live(stores: Stores, person: Person) -> None:
     await eventually(look, "the call's slot, and its place in the list")
 
 
-async def whole(stores: Stores, person: Person, outcome: str) -> None:
+async def whole(stores: Stores, person: Person, ending: str) -> None:
     """The session and the call log tell of this call what its caller heard, to its end."""
     bench, talk = stores.bench, person.talk
-    logged = await bench.logged(talk.sid, outcome)
+    logged = await bench.logged(talk.sid, ending)
     assert logged["ended_at"] is not None
 
     async def written() -> bool:
-        return (await bench.session(talk.sid)).meta.outcome == outcome
+        return (await bench.session(talk.sid)).meta.ending == ending
 
     await eventually(written, "the end of the session")
     for told in (await session_says(bench, talk), await log_says(bench, talk)):
@@ -165,9 +165,9 @@ async def test_while_redis_hangs_calls_go_on_and_are_written_whole_afterwards(
         await all_ready(stores)
         assert await bench.slots() == [ann.talk.sid]
         await ann.says_goodbye()
-        await whole(stores, ann, Outcome.COMPLETED)
-        await whole(stores, bob, Outcome.CALLER_HUNG_UP)
-        await whole(stores, cat, Outcome.COMPLETED)
+        await whole(stores, ann, End.COMPLETED)
+        await whole(stores, bob, End.CALLER_HUNG_UP)
+        await whole(stores, cat, End.COMPLETED)
         print(f"to the first word, while Redis hung: {delays}")
         assert max(delays) < PROMPT_S
         note(row, ann, delays)
@@ -203,7 +203,7 @@ async def test_a_redis_that_comes_back_empty_is_given_all_again(
         ]
         assert asked == ["Tell me a story"] * 4, "its successor does not know all"
         await ann.says_goodbye()
-        await whole(stores, ann, Outcome.COMPLETED)
+        await whole(stores, ann, End.COMPLETED)
         assert max(delays) < PROMPT_S
         note(row, ann, delays)
 
@@ -269,12 +269,12 @@ async def all_logged(
     while "You are booked." not in ann.talk.heard():  # until a look has found that it is back
         await ann.asks("Book 3 now", ".")
     await ann.says_goodbye()
-    for person, outcome in (
-        (ann, Outcome.COMPLETED),
-        (bob, Outcome.CALLER_HUNG_UP),
-        (cid, Outcome.COMPLETED),
+    for person, ending in (
+        (ann, End.COMPLETED),
+        (bob, End.CALLER_HUNG_UP),
+        (cid, End.COMPLETED),
     ):
-        await whole(stores, person, outcome)
+        await whole(stores, person, ending)
     row.recovered_s.append(back.s)
     booked = await stores.bench.rows("SELECT call FROM appointment WHERE call = $1", ann.talk.sid)
     assert len(booked) == 1

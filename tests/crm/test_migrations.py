@@ -18,7 +18,7 @@ from crm.demo_data import CUSTOMERS
 from crm.migrate import upgrade
 from crm.models import Base
 from crm.seed import seed
-from engine.callrows import metadata as call_log
+from engine.calltables import metadata as call_log
 
 ROOT = Path(__file__).resolve().parents[2]
 

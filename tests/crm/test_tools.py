@@ -76,6 +76,35 @@ async def test_a_day_without_slots_says_why(ask: Ask, service: str, date: str, w
     assert why in answer["error"]
 
 
+async def test_a_day_is_meant_as_it_was_said_and_is_read_back_with_its_date(ask: Ask) -> None:
+    _, morning = await ask("get_available_slots", service="oil change", date="Friday morning")
+    assert (morning["date"], morning["slots"][0], morning["slots"][-1]) == (FRIDAY, "08:00", "11:30")
+    assert morning["say"].startswith("Friday the twenty-seventh at ")
+    _, near = await ask("get_available_slots", service="oil change", date="the day after tomorrow at nine")
+    assert "Thanksgiving" in near["error"]
+    _, day = await ask("get_available_slots", service="oil change", date="next Tuesday at half past nine")
+    assert (day["date"], day["slots"]) == ("2026-12-01", ["09:00", "09:30", "10:00"])
+    _, week = await ask("get_available_slots", service="oil change", date="next week")
+    assert week["date"] == "2026-11-30"
+    assert week["note"], "a range was narrowed: the model should say so"
+
+
+async def test_what_was_said_is_booked(ask: Ask, rows: asyncpg.Connection) -> None:
+    for said, time, starts_at in (
+        ("this Friday", "three thirty", "2026-11-27 15:30"),
+        ("next Tuesday", "half past nine", "2026-12-01 09:30"),
+        ("next Wednesday at ten", "ten", "2026-12-02 10:00"),
+    ):
+        _, answer = await ask("book_appointment", service="tire rotation", date=said, time=time)
+        assert answer["booked"], answer
+        at = await rows.fetchval(
+            "SELECT to_char(starts_at AT TIME ZONE 'America/Chicago', 'YYYY-MM-DD HH24:MI') FROM appointment"
+            " WHERE id = $1",
+            answer["appointment"]["id"],
+        )
+        assert at == starts_at
+
+
 # ------------------------------------------------------------ book_appointment
 
 
@@ -312,8 +341,8 @@ async def test_without_nhtsa_the_year_is_still_known(make_tools: Any, ask_of: An
         ("lookup_customer", '{"name": "\\u0000"}', "lookup_customer"),
         ("lookup_customer", '{"name": null, "phone": "+13125550117"}', "phone"),
         ("get_available_slots", '{"service": "oil change"}', "YYYY-MM-DD"),
-        ("get_available_slots", '{"service": "oil change", "date": "the twelfth of never"}', "YYYY-MM-DD"),
-        ("book_appointment", '{"service": "oil change", "date": "2026-11-27", "time": "25:00"}', "HH:MM"),
+        ("get_available_slots", '{"service": "oil change", "date": "when the moon is full"}', "YYYY-MM-DD"),
+        ("book_appointment", '{"service": "oil change", "date": "2026-11-27", "time": "25:00"}', "no time 25:00"),
         ("cancel_appointment", '{"appointment_id": 99999999999}', "appointment_id"),
         ("cancel_appointment", '{"appointment_id": -1}', "no appointment with this id"),
         ("decode_vin", '{"vin": "%s"}' % ("A" * 300), "vin"),

@@ -82,7 +82,7 @@ def test_a_signature_and_its_docstring_are_the_schema() -> None:
         "Books a service for the caller. Only when this has answered booked: true is it booked."
     )
     assert BOOK.spec.changes
-    assert BOOK.outcome == "booked"
+    assert BOOK.spec.outcome == "booked"
     assert BOOK.spec.parameters == {
         "type": "object",
         "properties": {
@@ -268,9 +268,11 @@ def test_a_toolset_has_its_tools_in_order_and_leaves_the_functions_alone() -> No
     assert [spec.name for spec in tools.specs] == ["book", "upcoming"]
     assert tools.named("book").spec.changes
     assert not tools.named("upcoming").spec.changes
-    assert tools.named("upcoming").outcome is None
+    assert tools.named("upcoming").spec.outcome == ""
     with pytest.raises(BadTool, match="two tools"):
         tools.tool()(book)
+    with pytest.raises(BadTool, match="no argument 'colour'"):
+        Toolset().tool(logged=("colour",))(book)
 
 
 @pytest.mark.parametrize("name", ["delete_all", "", "x" * 10_000, "\ud800\x00"])

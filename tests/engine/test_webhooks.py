@@ -16,10 +16,11 @@ import redis.asyncio as redis_async
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from engine.callrows import FinalizeCall, LogEvent, Outcome
+from engine.callrows import FinalizeCall, LogEvent
 from engine.clock import run_virtual
 from engine.door import PREFIX, Door
 from engine.messages import CallerContext, CallInfo
+from engine.outcomes import End
 from engine.redis_client import SessionAway
 from engine.session import ASKING, Meta, Order, SessionStore, Whereabouts, Written
 from engine.webhooks import CONTEXTS_AT_ONCE, Webhooks, caller_of
@@ -102,14 +103,14 @@ class Line:
         order = Order(taken.epoch, taken.writes + 1, taken.writes)
         assert await self.store.write(CALL, order, {"meta": meta}) is Written.OK
 
-    def outcomes(self) -> list[Outcome]:
-        return [entry.outcome for entry in self.log.of(FinalizeCall)]
+    def endings(self) -> list[End]:
+        return [entry.ending for entry in self.log.of(FinalizeCall)]
 
 
-def told(redis_url: str, story: Callable[[Line], Awaitable[None]]) -> list[Outcome]:
-    """The outcomes logged once all tokens of the story are too old."""
+def told(redis_url: str, story: Callable[[Line], Awaitable[None]]) -> list[End]:
+    """The ends logged once all tokens of the story are too old."""
 
-    async def all_of_it() -> list[Outcome]:
+    async def all_of_it() -> list[End]:
         line = Line(redis_url)
         line.webhooks.start()
         try:
@@ -118,7 +119,7 @@ def told(redis_url: str, story: Callable[[Line], Awaitable[None]]) -> list[Outco
         finally:
             await line.webhooks.close()
             await line.store.close()
-        return line.outcomes()
+        return line.endings()
 
     return run_virtual(all_of_it())
 
@@ -127,7 +128,7 @@ def test_a_caller_who_hangs_up_while_it_rings_has_abandoned_the_call(redis_url: 
     async def story(line: Line) -> None:
         await line.post("incoming")
 
-    assert told(redis_url, story) == [Outcome.ABANDONED]
+    assert told(redis_url, story) == [End.ABANDONED]
 
 
 def test_a_webhook_that_was_sent_again_abandons_once(redis_url: str) -> None:
@@ -135,7 +136,7 @@ def test_a_webhook_that_was_sent_again_abandons_once(redis_url: str) -> None:
         await line.post("incoming")
         await line.post("incoming")
 
-    assert told(redis_url, story) == [Outcome.ABANDONED]
+    assert told(redis_url, story) == [End.ABANDONED]
 
 
 def test_a_call_whose_webhook_was_sent_again_runs_on(redis_url: str) -> None:
@@ -159,7 +160,7 @@ def test_a_call_that_does_not_come_back_after_its_stream_broke_was_dropped(redis
         await line.streams(await line.post("incoming"), "MZ1")
         await line.post("stream-ended")
 
-    assert told(redis_url, story) == [Outcome.DROPPED]
+    assert told(redis_url, story) == [End.DROPPED]
 
 
 def test_a_call_that_goes_on_in_a_new_stream_runs_on_though_its_webhook_was_sent_again(
@@ -291,7 +292,7 @@ async def test_a_refused_call_is_logged_and_nobody_is_looked_up(redis_url: str) 
         await taking.answer("incoming", "CA2")
         assert [info.call for info in taking.asked] == [CALL]
         [end] = taking.log.of(FinalizeCall)
-        assert (end.call, end.outcome) == ("CA2", Outcome.REFUSED)
+        assert (end.call, end.ending) == ("CA2", End.REFUSED)
         [event] = taking.log.of(LogEvent)
         assert (event.call, event.kind, event.detail) == ("CA2", "refused", {"why": "full"})
 
@@ -301,7 +302,7 @@ async def test_while_redis_is_away_a_caller_is_put_through(redis_url: str) -> No
         say, dial = verbs(await taking.answer("incoming"))
         assert "can't take your call" in spoken(say)
         assert dial == ("Dial", FALLBACK)
-        assert [entry.outcome for entry in taking.log.of(FinalizeCall)] == [Outcome.REFUSED]
+        assert [entry.ending for entry in taking.log.of(FinalizeCall)] == [End.REFUSED]
 
 
 async def test_a_caller_who_was_put_through_as_redis_hung_holds_no_slot_when_it_wakes(
@@ -339,7 +340,7 @@ async def test_a_caller_whose_end_is_told_before_the_call_rings_takes_no_slot_an
         assert verbs(await taking.answer("incoming")) == [("Hangup", None)]
         assert await taking.store.slots() == []
         assert taking.asked == []
-        assert taking.outcomes() == [Outcome.ABANDONED]
+        assert taking.endings() == [End.ABANDONED]
 
 
 async def test_a_call_whose_stream_broke_goes_on_though_all_slots_are_taken(redis_url: str) -> None:

@@ -471,6 +471,7 @@ class Rig:
             make_sure=self._make_sure,
             unclosed=self.unclosed.set,
             gave_up=self.sessions.gave_up,
+            used=self.log.write,
             moved=self.sessions.moved,
             hosts=self._pack() if self.packed else self,
             listen=self.listen_routes(),

@@ -44,9 +44,9 @@ def last_assistant(rig: Rig) -> str:
     return str([m for m in rig.brain.asked[-1].messages if m["role"] == "assistant"][-1]["content"])
 
 
-def outcome(rig: Rig) -> str:
+def ending(rig: Rig) -> str:
     (end,) = rig.log.of(FinalizeCall)
-    return str(end.outcome)
+    return str(end.ending)
 
 
 def test_a_whole_conversation_with_a_tool_and_a_goodbye(redis_url: str) -> None:
@@ -59,7 +59,7 @@ def test_a_whole_conversation_with_a_tool_and_a_goodbye(redis_url: str) -> None:
         await rig.until(rig.closed.is_set)
         await rig.stream.ended()
         assert rig.heard.startswith("Hello, this is the garage.How can I help?Let me look.On Friday")
-        assert outcome(rig) == "completed"
+        assert ending(rig) == "completed"
         assert (await rig.sessions.read(rig.log.entries[0].info.call)).next == "hangup"
         assert [r.tool for r in rig.tools.asked] == ["get_slots"]
 
@@ -150,7 +150,7 @@ def test_a_silent_caller_is_asked_twice_and_then_bidden_goodbye(redis_url: str) 
         assert rig.heard.count("Are you still there?") == 2
         assert "Goodbye." in rig.heard
         assert rig.ear.longest_silence_s(0.0) < 10.0
-        assert outcome(rig) == "silent"
+        assert ending(rig) == "silent"
 
     play(story, redis_url)
 
@@ -198,7 +198,7 @@ def test_a_model_that_hangs_up_without_a_word_is_not_asked_again(redis_url: str)
         await rig.mouth.say("What times are free on Friday")
         await rig.until(rig.closed.is_set)
         assert len(rig.brain.asked) == 2
-        assert outcome(rig) == "completed"
+        assert ending(rig) == "completed"
 
     silent_end = {"after_tool": "get_slots", "answer": {"calls": [{"name": "end_call"}]}}
     play(story, redis_url, SLOTS, silent_end)
@@ -251,7 +251,7 @@ def test_a_hang_up_in_mid_tool_waits_for_its_result(redis_url: str) -> None:
         await rig.hang_up()
         stored = await rig.sessions.read("CA" + "0" * 32)
         assert any(getattr(item, "result", "") == '{"done": "get_slots"}' for item in stored.items.values())
-        assert outcome(rig) == "caller_hung_up"
+        assert ending(rig) == "caller_hung_up"
 
     play(story, redis_url, SLOTS, OFFER, tools=Tools(took_s=3.0))
 

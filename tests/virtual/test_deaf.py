@@ -8,7 +8,7 @@ from engine.clock import now
 from engine.messages import Transfer
 from engine.vendors.deepgram import VendorLost
 from tests.virtual.rig import Rig, new_settings
-from tests.virtual.test_conversation import BYE, LONG, outcome, play
+from tests.virtual.test_conversation import BYE, LONG, ending, play
 
 DOWN = VendorLost("HTTP 503", status=503)
 WRONG_KEY = VendorLost("HTTP 401", status=401)
@@ -101,7 +101,7 @@ def test_who_is_never_heard_again_is_not_taken_for_silent(redis_url: str) -> Non
         assert phrases.ARE_YOU_THERE not in rig.heard
         assert rig.ear.longest_silence_s(since_s) < 10
         await rig.stream.ended()
-        assert outcome(rig) == "failed"
+        assert ending(rig) == "failed"
 
     play(story, redis_url)
 
@@ -117,7 +117,7 @@ def test_a_wrong_key_is_told_at_once_and_the_caller_is_put_through(redis_url: st
         await rig.stream.ended()
         assert (await rig.sessions.read(rig.log.entries[0].info.call)).next == "transfer"
         assert rig.goodbyes == [Transfer("+13125550199")]
-        assert outcome(rig) == "transferred"
+        assert ending(rig) == "transferred"
 
     play(story, redis_url, settings=new_settings(transfer_number="+13125550199"))
 

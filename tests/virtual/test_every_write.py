@@ -14,7 +14,7 @@ from engine.history import Said
 from engine.messages import Playback
 from engine.session import Order, Written
 from tests.virtual.rig import CALL, AwayStore, Mouth, Rig, Tools
-from tests.virtual.test_conversation import outcome, play
+from tests.virtual.test_conversation import ending, play
 from tests.virtual.test_resume import PATIENT, words
 
 # Short, because each of about a hundred calls is heard to its end.
@@ -75,7 +75,7 @@ def told(redis_url: str, deadly: int, made: bool, bye: dict[str, Any], eager_s: 
         assert words(rig.heard) == words("".join(expected))
         assert len(rig.tools.done) == 1
         if not too_late:
-            assert outcome(rig) == "completed"
+            assert ending(rig) == "completed"
             items = (await rig.sessions.read(CALL)).items.values()
             assert {item.state for item in items if isinstance(item, Said)} == {Playback.PLAYED}
 

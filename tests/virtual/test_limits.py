@@ -293,7 +293,7 @@ def test_a_stream_that_fails_tells_its_call_actor(redis_url: str) -> None:
         await rig.stream.ended()
         await asyncio.sleep(30)
         assert rig.actors[-1].over
-        assert [end.outcome for end in rig.log.of(FinalizeCall)] == ["dropped"]
+        assert [end.ending for end in rig.log.of(FinalizeCall)] == ["dropped"]
 
     play(story, redis_url)
 

@@ -11,7 +11,7 @@ from engine.clock import now, outside, wall
 from engine.history import Said
 from engine.messages import Playback
 from tests.virtual.rig import CALL, GREETING, Rig, Tools, new_settings
-from tests.virtual.test_conversation import BYE, LONG, OFFER, SLOTS, last_assistant, outcome, play
+from tests.virtual.test_conversation import BYE, LONG, OFFER, SLOTS, ending, last_assistant, play
 
 STORY = LONG["answer"]["say"]
 SLOW = {"user": "story", "answer": {"say": STORY, "gap_s": 0.6}}
@@ -55,7 +55,7 @@ def test_lost_in_mid_reply_nothing_is_said_twice_or_skipped(redis_url: str, afte
         assert rig.brain.asked[-1].messages[-1]["content"].startswith("Go on after")
         assert rig.brain.asked[-1].request > rig.brain.asked[0].request
         await rig.hang_up()
-        assert outcome(rig) == "caller_hung_up"
+        assert ending(rig) == "caller_hung_up"
 
     play(story, redis_url, SLOW, settings=PATIENT, packed=packed)
 
@@ -218,7 +218,7 @@ def test_lost_after_the_goodbye_was_decided_the_call_still_ends(redis_url: str) 
         await rig.until(rig.closed.is_set)
         await rig.stream.ended()
         assert words(rig.heard) == words(GREETING + BYE["answer"]["say"])
-        assert outcome(rig) == "completed"
+        assert ending(rig) == "completed"
 
     play(story, redis_url, BYE)
 
@@ -299,10 +299,10 @@ def test_a_call_that_ends_while_redis_is_away_is_over_soon_and_is_written_when_i
         await rig.hang_up()
         assert now() - ended_s < 5, "the others wait for Redis, too"
         [end] = rig.log.of(FinalizeCall)
-        assert (end.outcome, end.ended_at) == ("caller_hung_up", pytest.approx(ended_at, abs=0.5))
+        assert (end.ending, end.ended_at) == ("caller_hung_up", pytest.approx(ended_at, abs=0.5))
         await asyncio.sleep(away_s + 1.1)
         meta = (await rig.sessions.read(CALL)).meta
-        assert (meta.outcome, meta.ended_at) == ("caller_hung_up", end.ended_at)
+        assert (meta.ending, meta.ended_at) == ("caller_hung_up", end.ended_at)
         assert rig.actors[-1].over
         assert len(rig.log.of(FinalizeCall)) == 1
 

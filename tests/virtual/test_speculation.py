@@ -20,7 +20,7 @@ from engine.session import Stored, Written
 from engine.tape import read_tape
 from tests.virtual.replays import again
 from tests.virtual.rig import CALL, GREETING, Mouth, Rig, Tools, _ListenSocket, new_settings
-from tests.virtual.test_conversation import BYE, LONG, OFFER, SLOTS, outcome, play
+from tests.virtual.test_conversation import BYE, LONG, OFFER, SLOTS, ending, play
 from tests.virtual.test_resume import PATIENT, words
 from tests.virtual.test_tape import TapedRig
 
@@ -346,7 +346,7 @@ def test_a_caller_who_hangs_up_meanwhile_has_said_nothing_and_is_charged_for(
         await rig.mouth.may_end(ASKED)
         await asyncio.sleep(after_s)
         await rig.hang_up()
-        assert outcome(rig) == "caller_hung_up"
+        assert ending(rig) == "caller_hung_up"
         [end] = rig.log.of(FinalizeCall)
         assert end.usage.prompt > 0
         assert Speaker.CALLER not in {line.speaker for line in rig.log.of(LogTranscript)}

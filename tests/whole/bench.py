@@ -203,16 +203,16 @@ class Bench:
         found = await self._rows.fetch(statement, *arguments, timeout=LIMIT_S)
         return [dict(row) for row in found]
 
-    async def logged(self, sid: str, outcome: str) -> dict[str, Any]:
-        """The call's line in the call log, once it has this outcome: the log is written behind the call."""
+    async def logged(self, sid: str, ending: str) -> dict[str, Any]:
+        """The call's line in the call log, once it ended so: the log is written behind the call."""
         found: list[dict[str, Any]] = []
 
         async def look() -> bool:
             found[:] = await self.rows("SELECT * FROM call_log WHERE call = $1", sid)
-            return bool(found) and found[0]["outcome"] == outcome
+            return bool(found) and found[0]["ending"] == ending
 
         try:
-            await eventually(look, f"the outcome {outcome}")
+            await eventually(look, f"the ending {ending}")
         except AssertionError as error:
             raise AssertionError(f"{error}: the log has {found}") from None
         return found[0]

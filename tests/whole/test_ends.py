@@ -1,4 +1,4 @@
-"""However a call ends, it ends cleanly: an outcome in the log, a session, no socket and no stream left."""
+"""However a call ends, it ends cleanly: its end in the log, a session, no socket and no stream left."""
 
 from collections.abc import Awaitable, Callable
 from xml.etree import ElementTree
@@ -19,15 +19,15 @@ ANNOUNCED = "Of course. One moment, I am putting you through to our people."
 NEXT = {"completed": "hangup", "silent": "hangup", "transferred": "transfer"}
 
 
-async def ended_cleanly(bench: Bench, talk: Talk, outcome: str) -> Stored:
+async def ended_cleanly(bench: Bench, talk: Talk, ending: str) -> Stored:
     """Waits until log, session, sockets and live calls all say that it is over."""
     await talk.ended()
-    log = await bench.logged(talk.sid, outcome)
+    log = await bench.logged(talk.sid, ending)
     await bench.quiet()
     stored = await bench.session(talk.sid)
     assert log["ended_at"] is not None
-    assert stored.meta.outcome == outcome
-    assert stored.next == NEXT.get(outcome, "")
+    assert stored.meta.ending == ending
+    assert stored.next == NEXT.get(ending, "")
     assert all(item.settled for item in stored.items.values() if isinstance(item, Said))
     return stored
 
@@ -201,10 +201,10 @@ async def test_who_hangs_up_as_the_stream_begins_was_there_or_was_not(bench: Ben
 
     async def all_logged() -> bool:
         sids = [talk.sid for talk in talks]
-        rows = await bench.rows("SELECT outcome FROM call_log WHERE call = ANY($1)", sids)
-        return [row["outcome"] in ("abandoned", "caller_hung_up", "dropped") for row in rows] == [True] * 4
+        rows = await bench.rows("SELECT ending FROM call_log WHERE call = ANY($1)", sids)
+        return [row["ending"] in ("abandoned", "caller_hung_up", "dropped") for row in rows] == [True] * 4
 
-    await eventually(all_logged, "an outcome of each call")
+    await eventually(all_logged, "an end of each call")
     await bench.quiet()
     for talk in talks:
         stored = await bench.session(talk.sid)

@@ -112,7 +112,7 @@ async def the_session_has_it(bench: Bench, talk: Talk) -> None:
     history = list(stored.items.values())
     assert 0 < await bench.ttl_s(talk.sid) <= bench.app.settings.session_ttl_s
     assert stored.next == "hangup"
-    assert (stored.meta.outcome, stored.meta.turn) == ("completed", 4)
+    assert (stored.meta.ending, stored.meta.turn) == ("completed", 4)
     causes = [item.cause for item in history if isinstance(item, TurnBegan)]
     assert causes == [Cause.GREETING, Cause.SPEECH, Cause.SPEECH, Cause.SPEECH]
     said = [item for item in history if isinstance(item, Said)]

@@ -38,7 +38,7 @@ _OPENING = (
 
 
 def main() -> None:
-    """Ends with 0 if the booking in Postgres is exactly what the seed asked for."""
+    """Ends with 0 if what Postgres holds is exactly what the seed asked for."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = _options()
     console = Console(force_terminal=False if options.plain else None)
@@ -92,10 +92,18 @@ def _facts(seed: int, wish: Scenario, done: Performance, wrong: str, mute: bool)
         "mute": mute,
         "ok": not wrong,
         "fault": wrong,
-        "wish": {"service": wish.service, "starts_at": wish.starts_at.isoformat()},
+        "wish": {
+            "service": wish.service,
+            "starts_at": wish.starts_at.isoformat(),
+            "moves_to": wish.moves_to.isoformat(),
+        },
         "bookings": [
             {"service": b.service, "starts_at": b.starts_at.isoformat(), "phone": b.phone, "status": b.status}
             for b in record.bookings
+        ],
+        "changes": [
+            {"what": c.what, "service": c.service, "starts_at": c.starts_at.isoformat()}
+            for c in record.changes
         ],
         "ending": record.ending,
         "outcome": record.outcome,

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 
-from demo.answers import LISTEN, Answers, lists_times
+from demo.answers import LISTEN, YES, Answers, Task, lists_times
 from demo.scenario import Scenario
 from demo.voice import Ear, Mouth, silent_lead_s
 from simulators.twilio import CallEvent, CallOver, Line
@@ -13,7 +13,7 @@ from simulators.twilio import CallEvent, CallOver, Line
 PATIENCE_S = 8.0  # silence after which the caller says it again
 LONGEST_S = 60.0  # nobody listens to a turn longer than this
 GREETING_S = 20.0
-ENOUGH = 12  # turns after which the caller gives up
+ENOUGH = 16  # turns after which the caller gives up
 _MUTE_S = 90.0
 
 
@@ -24,7 +24,12 @@ class Stage(StrEnum):
     ASKED = "asked for times"
     INTERRUPTED = "interrupted the agent"
     BOOKED = "heard that it is booked"
+    MOVED = "heard that it is moved"
+    CANCELLED = "heard that it is cancelled"
     GOODBYE = "said goodbye"
+
+
+_DONE = {Task.BOOK: Stage.BOOKED, Task.MOVE: Stage.MOVED, Task.CANCEL: Stage.CANCELLED}
 
 
 @dataclass
@@ -55,6 +60,12 @@ class Caller:
         self.turns: list[tuple[str, str]] = []  # what was heard, and what was said to it
         self.interruption = Interruption()
 
+    async def rehearse(self) -> None:
+        """Makes the sound of what will be said if all goes well, so that nobody waits for it in the call."""
+        wish = self._wish
+        for text in (wish.ask, wish.choose, wish.move, wish.cancel, YES, wish.bye):
+            await self._mouth.sound_of(text)
+
     async def __call__(self, line: Line) -> None:
         """The person of one call."""
         line.on_frame(self._ear.hear)
@@ -73,8 +84,7 @@ class Caller:
         self.stages.append(Stage.GREETED)
         await self._say(line, self._wish.ask)
         self.stages.append(Stage.ASKED)
-        choose = await self._mouth.sound_of(self._wish.choose)  # ready before the moment comes
-        await self._mouth.sound_of(self._wish.bye)
+        choose = await self._mouth.sound_of(self._wish.choose)
         if await self._listing(line):
             self.interruption.began_at = time.monotonic() + silent_lead_s(choose)
             await self._say(line, self._answers.choose().text)
@@ -92,8 +102,7 @@ class Caller:
                 break
             heard = self._ear.text
             move = self._answers.to(heard)
-        if self._answers.booked and Stage.BOOKED not in self.stages:
-            self.stages.append(Stage.BOOKED)
+        self.stages += [_DONE[task] for task in self._answers.done if _DONE[task] not in self.stages]
         await self._say(line, move.text)
         return move.last
 

@@ -37,8 +37,10 @@ def print_closing(console: Console, record: Record, wav: Path, wished: str, faul
     console.print()
     console.print(legs_table(record))
     console.print(f"Wished for: {wished}")
+    for change in record.changes:
+        console.print(f"The tools did: {change}", highlight=False, soft_wrap=True)
     for booking in [str(booking) for booking in record.bookings] or ["none"]:
-        console.print(f"In Postgres: {booking}", highlight=False)
+        console.print(f"In Postgres: {booking}", highlight=False, soft_wrap=True)
     ended = f"{record.ending}; what came of it: {record.outcome}" if record.ending else "its log has no end"
     console.print(f"How the call ended: {ended}")
     console.print(f"Recording (stereo; left the caller, right the agent): {wav}", soft_wrap=True)

@@ -20,7 +20,7 @@ from demo.voice import Ear, Mouth
 from demo.watch import Watch
 
 NAME = "Sarah"
-CALL_S = 150.0
+CALL_S = 200.0
 
 
 @dataclass
@@ -47,6 +47,8 @@ async def perform(
     ear = Ear(watch.caller_hears)
     today = dt.datetime.now(wish.starts_at.tzinfo).date()
     caller = Caller(wish, Mouth(settings.deepgram_base_url), ear, today, mute=mute)
+    if not mute:
+        await caller.rehearse()
     done = Performance(board, wav)
     telephone = Telephone(stage.app.url, settings.twilio_account_sid, settings.twilio_auth_token)
     async with (

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import json
 import statistics
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,11 @@ _LOOK_S = 0.1
 
 SPEECH = "first_sentence_to_first_audio"
 INTERRUPTION = "interruption"
+_DID = {
+    "booked": "booked",
+    "rescheduled": "moved",
+    "cancelled": "cancelled",
+}  # in a result, and in the call log
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,27 @@ class Booking:
         return f"{what}, {self.vehicle or 'no car named'}, bay {self.bay}, for {self.name} ({self.status})"
 
 
+@dataclass(frozen=True)
+class Change:
+    """What a tool has changed, as its result was kept with it; `starts_at` is in the dealership's zone."""
+
+    what: str  # as the call log calls it: booked, moved or cancelled
+    service: str
+    starts_at: dt.datetime
+
+    def __str__(self) -> str:
+        return f"{self.what:9}  {self.service} on {self.starts_at:%A %Y-%m-%d} at {self.starts_at:%H:%M}"
+
+
 @dataclass
 class Record:
-    """What Postgres holds of the call."""
+    """What Postgres holds of the call. `made`: what the call log says that its tools made of it, in order."""
 
     ending: str | None = None
     outcome: str | None = None
     bookings: list[Booking] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    made: list[str] = field(default_factory=list)
     legs: dict[str, list[float]] = field(default_factory=dict)
     agent_said: list[str] = field(default_factory=list)
     caller_said: list[str] = field(default_factory=list)
@@ -86,6 +106,15 @@ async def read_record(database_url: str, call: str, zone: ZoneInfo) -> Record:
                 "BY a.id"
             )
         ]
+        kept = await database.fetch(
+            "SELECT result FROM tool_result WHERE call = $1 AND arguments_hash IS NOT NULL ORDER BY created_at",
+            call,
+        )
+        record.changes = [change for row in kept if (change := _change(json.loads(row["result"]), zone))]
+        logged = await database.fetch(
+            "SELECT made FROM call_tool WHERE call = $1 AND made <> '' ORDER BY at", call
+        )
+        record.made = [row["made"] for row in logged]
         record.legs = _legs(
             await database.fetch("SELECT turn, name, value_ms FROM call_metric WHERE call = $1", call)
         )
@@ -96,6 +125,16 @@ async def read_record(database_url: str, call: str, zone: ZoneInfo) -> Record:
         return record
     finally:
         await database.close(timeout=CONNECT_S)
+
+
+def _change(result: dict[str, Any], zone: ZoneInfo) -> Change | None:
+    """The change of a tool's result; None if it was refused."""
+    what = next((told for name, told in _DID.items() if result.get(name)), None)
+    if what is None:
+        return None
+    made = result["appointment"]
+    at = dt.datetime.fromisoformat(f"{made['date']}T{made['time']}").replace(tzinfo=zone)
+    return Change(what, made["service"], at)
 
 
 async def _finished(database: Any, call: str, record: Record) -> None:
@@ -135,7 +174,7 @@ def median_and_worst(values: list[float]) -> tuple[float, float]:
 
 
 def fault(record: Record, wish: Scenario, phone: str, *, mute: bool) -> str:
-    """What is wrong with the booking, in a sentence; "" if it is exactly what was wished for."""
+    """What is wrong with what was booked, moved and cancelled, in a sentence; "" if it is what was wished for."""
     there = "; ".join(map(str, record.bookings)) or "no appointment"
     if mute:
         return (
@@ -143,14 +182,26 @@ def fault(record: Record, wish: Scenario, phone: str, *, mute: bool) -> str:
             if record.bookings
             else ""
         )
-    right = [
-        b
-        for b in record.bookings
-        if (b.service, b.starts_at, b.phone, b.status) == (wish.service, wish.starts_at, phone, "booked")
-    ]
-    if len(record.bookings) == 1 and right:
-        return ""
-    return f"Expected exactly {wish.wish}, but Postgres holds: {there}."
+    rows = [(b.service, b.starts_at, b.phone, b.status) for b in record.bookings]
+    if rows != [(wish.service, wish.moves_to, phone, "cancelled")]:
+        return f"Expected exactly {wish.wish}, but Postgres holds: {there}."
+    story = "; ".join(map(str, record.changes)) or "nothing"
+    if not _in_order(record.changes, wish):
+        return f"Expected {wish.wish}, in this order, but the tools did: {story}."
+    if record.made != [change.what for change in record.changes]:
+        return f"The call log tells of {', '.join(record.made) or 'nothing'}, but the tools did: {story}."
+    return ""
+
+
+def _in_order(changes: list[Change], wish: Scenario) -> bool:
+    """Whether it stood at the first time wished for, then at the second, and was cancelled last.
+
+    What was misheard on the way, and put right, is no fault.
+    """
+    left = iter((change.what, change.service, change.starts_at) for change in changes)
+    first = any(one[0] != "cancelled" and one[1:] == (wish.service, wish.starts_at) for one in left)
+    then = any(one == ("moved", wish.service, wish.moves_to) for one in left)
+    return first and then and list(left)[-1:] == [("cancelled", wish.service, wish.moves_to)]
 
 
 def _plain(url: str) -> str:

@@ -16,6 +16,8 @@ from crm.workshop import ServiceType, Workshop
 from local.receptionist import speech
 
 DAYS_AHEAD = 14
+NAME = "Sarah Mitchell"
+_SAME_DAY = 0.5  # how often a booking is moved within its day
 # Around midnight a weekday could mean another week when the call comes through.
 _LATE = dt.time(23, 45)
 
@@ -38,6 +40,28 @@ _RESTATE = (
     "Please book {service} for {day} at {time}.",
     "I need {service} on {day} at {time}.",
 )
+_MOVE = (
+    "Could you move it to {when}, please?",
+    "Actually, can you move it to {when}?",
+    "Sorry, can we move it to {when}?",
+    "Something has come up. Please move it to {when}.",
+)
+_MOVE_AGAIN = (
+    "Please move my appointment to {when}.",
+    "I would like to move my appointment to {when}.",
+    "Could you change my appointment to {when}?",
+)
+_CANCEL = (
+    "Actually, please cancel it.",
+    "I am sorry, please cancel it.",
+    "Could you cancel it, please?",
+    "I have to cancel it after all.",
+)
+_CANCEL_AGAIN = (
+    "Please cancel my appointment.",
+    "I want to cancel my appointment.",
+    "Can you cancel my appointment, please?",
+)
 _BYE = (
     "That's all, thank you. Goodbye.",
     "That's everything, thank you. Goodbye.",
@@ -50,9 +74,10 @@ _PART_OF_DAY = {9: "morning", 10: "morning", 11: "morning", 1: "afternoon", 3: "
 
 @dataclass(frozen=True)
 class Scenario:
-    """A wish and the words for it.
+    """A wish and the words for it: a booking, which is then moved, and cancelled at last.
 
-    `starts_at` is aware, in the dealership's zone; `day` and `time` are how the caller names it.
+    `starts_at` and `moves_to` are aware, in the dealership's zone; `day` and `time`, `new_day` and `new_time` are how
+    the caller names them.
     """
 
     seed: int
@@ -64,12 +89,20 @@ class Scenario:
     ask: str
     choose: str
     restate: tuple[str, ...]
+    moves_to: dt.datetime
+    new_day: str
+    new_time: str
+    move: str
+    move_again: tuple[str, ...]
+    cancel: str
+    cancel_again: tuple[str, ...]
     bye: str
 
     @property
     def wish(self) -> str:
         """One line for people."""
-        return f"{speech.one_of(self.service)} on {self.starts_at:%A %Y-%m-%d} at {self.starts_at:%H:%M}"
+        booked, moved = (f"{at:%A %Y-%m-%d} at {at:%H:%M}" for at in (self.starts_at, self.moves_to))
+        return f"{speech.one_of(self.service)} on {booked}, then on {moved}, then not at all"
 
 
 def scenario(seed: int, now: dt.datetime, zone: ZoneInfo) -> Scenario:
@@ -78,11 +111,17 @@ def scenario(seed: int, now: dt.datetime, zone: ZoneInfo) -> Scenario:
     dice = random.Random(seed)
     there = workshop(zone.key)
     service = dice.choice(there.services)
-    day = dice.choice(_open_days(there, service, now))
+    days = _open_days(there, service, now)
+    day = dice.choice(days)
     starts_at = dice.choice(open_slots(there, service, day, (), now))
+    new_day = day if dice.random() < _SAME_DAY else dice.choice([other for other in days if other != day])
+    moves_to = dice.choice([at for at in open_slots(there, service, new_day, (), now) if at != starts_at])
     spoken_day = dice.choice(day_forms(day, now))
     spoken_time = dice.choice(time_forms(starts_at))
     words = {"service": speech.one_of(service.name), "day": spoken_day, "time": spoken_time}
+    spoken_new_day, spoken_new_time = dice.choice(day_forms(new_day, now)), dice.choice(time_forms(moves_to))
+    whole = {"when": f"{spoken_new_day} at {spoken_new_time}"}
+    when = {"when": spoken_new_time} if new_day == day else whole
     return Scenario(
         seed=seed,
         service=service.name,
@@ -93,6 +132,13 @@ def scenario(seed: int, now: dt.datetime, zone: ZoneInfo) -> Scenario:
         ask=_worded(dice.choice(_ASK), words),
         choose=_worded(dice.choice(_CHOOSE), words),
         restate=tuple(_worded(text, words) for text in dice.sample(_RESTATE, len(_RESTATE))),
+        moves_to=moves_to,
+        new_day=spoken_new_day,
+        new_time=spoken_new_time,
+        move=_worded(dice.choice(_MOVE), when),
+        move_again=tuple(_worded(text, whole) for text in dice.sample(_MOVE_AGAIN, len(_MOVE_AGAIN))),
+        cancel=dice.choice(_CANCEL),
+        cancel_again=tuple(dice.sample(_CANCEL_AGAIN, len(_CANCEL_AGAIN))),
         bye=dice.choice(_BYE),
     )
 

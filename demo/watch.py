@@ -125,6 +125,8 @@ def _result(text: str) -> str:
 
 
 def _brief(value: Any) -> str:
+    if isinstance(value, dict) and isinstance(value.get("say"), str):
+        return str(value["say"])  # what the others come to
     if isinstance(value, dict):
         told = [(name, item) for name, item in value.items() if item is not None]
         told.sort(key=lambda entry: isinstance(entry[1], dict | list))  # the plain ones say most

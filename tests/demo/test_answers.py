@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demo.answers import LISTEN, Answers, lists_times
+from demo.answers import LISTEN, Answers, Task, lists_times
 from demo.scenario import Scenario
 
 CHICAGO = ZoneInfo("America/Chicago")
@@ -22,16 +22,40 @@ WISH = Scenario(
     ask="What times do you have on December fifth for a tire rotation?",
     choose="Can I come at nine thirty, please?",
     restate=("Please book it.", "I would like it.", "I need it."),
+    moves_to=dt.datetime(2026, 12, 4, 11, 0, tzinfo=CHICAGO),
+    new_day="Friday",
+    new_time="eleven a.m.",
+    move="Could you move it to Friday at eleven a.m., please?",
+    move_again=("Please move my appointment.", "I would like to move it."),
+    cancel="Actually, please cancel it.",
+    cancel_again=("Please cancel my appointment.", "I want to cancel it."),
     bye="That's all, thank you. Goodbye.",
 )
 ELSE = "Is there anything else I can do for you?"
+BOOKED = "You're booked for a tire rotation on Saturday, December fifth at nine thirty."
+MOVED = "Done. Your tire rotation is now on Friday, December fourth at eleven o'clock."
+CANCELLED = "Your tire rotation on Friday, December fourth at eleven o'clock is cancelled."
 
 
-def _answers(*, chosen: bool = True) -> Answers:
+def _answers(*heard: str, chosen: bool = True) -> Answers:
+    """After these turns of the agent's."""
     answers = Answers(WISH, TODAY)
     if chosen:
         answers.choose()
+    for text in heard:
+        answers.to(f"{text} {ELSE}")
     return answers
+
+
+def test_what_was_booked_is_moved_and_then_cancelled_and_then_the_caller_says_goodbye() -> None:
+    answers = _answers()
+    assert answers.to(f"Let me book that for you. {BOOKED} {ELSE}").text == WISH.move
+    assert answers.to(f"Let me move it. {MOVED} {ELSE}").text == WISH.cancel
+    asked = "You have a tire rotation on Friday, December fourth at eleven o'clock. Shall I cancel it?"
+    assert answers.to(asked).text == "Yes, please."
+    move = answers.to(f"One moment. {CANCELLED} {ELSE}")
+    assert (move.text, move.last) == (WISH.bye, True)
+    assert answers.done == [Task.BOOK, Task.MOVE, Task.CANCEL]
 
 
 @pytest.mark.parametrize(
@@ -42,21 +66,25 @@ def _answers(*, chosen: bool = True) -> Answers:
         "your book for a tire rotation on Saturday, December fifth at nine thirty is.",
     ],
 )
-def test_the_caller_says_goodbye_when_the_wish_is_confirmed_even_if_a_word_was_misheard(
-    confirmed: str,
-) -> None:
+def test_the_caller_goes_on_when_the_booking_is_confirmed_even_if_a_word_was_misheard(confirmed: str) -> None:
     answers = _answers()
-    move = answers.to(f"{confirmed} {ELSE}")
-    assert (move.text, move.last) == (WISH.bye, True)
-    assert answers.booked
+    assert answers.to(f"{confirmed} {ELSE}").text == WISH.move
+    assert answers.done == [Task.BOOK]
 
 
 def test_the_caller_waits_for_the_question_after_a_confirmation_in_two_parts() -> None:
     answers = _answers()
-    assert (
-        answers.to("You're booked for a tire rotation on Saturday, December fifth at nine thirty.") is LISTEN
-    )
-    assert answers.to(ELSE).last
+    assert answers.to(BOOKED) is LISTEN
+    assert answers.to(f"{BOOKED} {ELSE}").text == WISH.move
+    assert answers.to(MOVED) is LISTEN
+    assert answers.to(f"{MOVED} {ELSE}").text == WISH.cancel
+
+
+def test_after_a_confirmation_and_silence_the_caller_goes_on() -> None:
+    answers = _answers()
+    answers.to(BOOKED)
+    assert answers.to_silence().text == WISH.move
+    assert answers.to("Sorry, I didn't get that.").text == WISH.move_again[0]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +99,36 @@ def test_the_caller_objects_to_another_service_day_or_time(wrong: str) -> None:
     answers = _answers()
     move = answers.to(f"{wrong} {ELSE}")
     assert move.text.startswith("No, please change it to December fifth at nine thirty")
-    assert not answers.booked
+    assert answers.done == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "Done. Your tire rotation is now on Friday, December fourth at ten o'clock.",
+        "You have a tire rotation on Saturday, December fifth at nine thirty.",
+    ],
+)
+def test_the_caller_objects_to_another_time_than_was_asked_for(wrong: str) -> None:
+    answers = _answers(BOOKED)
+    assert answers.to(f"{wrong} {ELSE}").text == "No, please change it to Friday at eleven a.m.."[:-1]
+    assert answers.done == [Task.BOOK]
+
+
+def test_a_move_that_was_not_caught_is_asked_for_and_not_made_twice() -> None:
+    answers = _answers(BOOKED)
+    assert answers.to(f"Letting mover. {ELSE}").text == "When is my appointment?"
+    had = "You have a tire rotation on Friday, December fourth at eleven o'clock."
+    assert answers.to(f"{had} {ELSE}").text == WISH.cancel
+
+
+def test_a_cancellation_that_was_not_caught_is_asked_for_and_made_only_if_it_was_not() -> None:
+    answers = _answers(BOOKED, MOVED)
+    assert answers.to(f"Mumble. {ELSE}").text == "When is my appointment?"
+    had = "You have a tire rotation on Friday, December fourth at eleven o'clock."
+    assert answers.to(f"{had} {ELSE}").text == WISH.cancel_again[0]
+    gone = "I don't see an upcoming appointment for you. Would you like to book one?"
+    assert answers.to(gone).last
 
 
 def test_the_caller_asks_instead_of_booking_twice_when_the_confirmation_was_not_caught() -> None:
@@ -79,20 +136,22 @@ def test_the_caller_asks_instead_of_booking_twice_when_the_confirmation_was_not_
     assert move.text == "When is my appointment?"
 
 
-def test_the_caller_who_is_told_of_the_appointment_on_asking_says_goodbye() -> None:
-    answers = _answers()
-    answers.to(ELSE)
-    move = answers.to(f"You have a tire rotation on Saturday, December fifth at nine thirty. {ELSE}")
-    assert move.last
+def test_the_caller_who_is_told_of_the_appointment_on_asking_goes_on() -> None:
+    answers = _answers("Mumble.")
+    had = "You have a tire rotation on Saturday, December fifth at nine thirty."
+    assert answers.to(f"{had} {ELSE}").text == WISH.move
 
 
 def test_a_goodbye_that_was_not_understood_is_said_again_and_a_silent_agent_hears_one_too() -> None:
-    answers = _answers()
-    answers.to(f"You're booked for a tire rotation on Saturday, December fifth at nine thirty. {ELSE}")
+    answers = _answers(BOOKED, MOVED, CANCELLED)
     assert answers.to(f"You're welcome. {ELSE}").last
     assert answers.to("Are you still there?").last
     assert answers.to_silence().last
     assert answers.to("Thank you for calling. Goodbye.") is LISTEN
+
+
+def test_the_caller_says_their_name_when_asked() -> None:
+    assert _answers().to("What name shall I put it under?").text == "Sarah Mitchell."
 
 
 def test_a_right_summary_gets_a_yes_and_a_wrong_one_a_no_with_the_wish() -> None:
@@ -130,8 +189,25 @@ def test_times_are_being_listed_from_the_day_and_have_on_but_not_in_a_question_f
     assert not lists_times("What day would suit you?", TODAY)
 
 
-@given(st.text(max_size=200))
-def test_whatever_is_heard_the_caller_only_leaves_after_a_confirmation(heard: str) -> None:
+_SCRAPS = st.sampled_from(
+    [
+        BOOKED,
+        MOVED,
+        CANCELLED,
+        ELSE,
+        "Sorry, I didn't get that.",
+        "Shall I cancel it?",
+        "Are you still there?",
+        "Let me",
+        "?",
+    ]
+)
+
+
+@given(st.lists(st.text(max_size=80) | _SCRAPS, max_size=8))
+def test_whatever_is_heard_the_caller_only_leaves_when_all_is_heard_to_be_done(heard: list[str]) -> None:
     answers = _answers(chosen=False)
-    move = answers.to(heard)
-    assert move.last <= answers.booked
+    for text in heard:
+        move = answers.to(text)
+        assert move.last <= (answers.task is None)
+    assert answers.done == list(Task)[: len(answers.done)]

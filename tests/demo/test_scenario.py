@@ -12,6 +12,7 @@ from crm.slots import refuse
 from demo.scenario import DAYS_AHEAD, Scenario, day_forms, scenario, time_forms
 from local.receptionist.dates import find_days
 from local.receptionist.heard import Heard, understand
+from local.receptionist.wants import Want
 from local.receptionist.words import words_of
 
 CHICAGO = ZoneInfo("America/Chicago")
@@ -52,6 +53,38 @@ def test_every_wording_means_the_wish_to_whoever_hears_it_right(seed: int, now: 
 
 
 @given(seeds, moments)
+def test_every_booking_is_moved_to_another_open_time_of_the_same_two_weeks(
+    seed: int, now: dt.datetime
+) -> None:
+    wish = scenario(seed, now, CHICAGO)
+    service = next(one for one in SHOP.services if one.name == wish.service)
+    assert refuse(SHOP, service, wish.moves_to, (), now) is None
+    assert wish.moves_to != wish.starts_at
+    assert 1 <= (wish.moves_to.date() - now.astimezone(CHICAGO).date()).days <= DAYS_AHEAD
+
+
+@given(seeds, moments)
+def test_every_wording_of_a_move_or_a_cancellation_means_what_was_just_booked(
+    seed: int, now: dt.datetime
+) -> None:
+    wish = scenario(seed, now, CHICAGO)
+    minutes = wish.moves_to.hour * 60 + wish.moves_to.minute
+    for text in (wish.move, *wish.move_again):
+        heard = _understood(text, now)
+        assert Want.MOVE in heard.wants, text
+        assert heard.clock is not None, text
+        assert (heard.clock.minutes, heard.clock.sure) == (minutes, True), text
+        named = [day.date for day in heard.days]
+        assert named == [wish.moves_to.date()] or (named == [] and wish.new_day not in text), text
+    for text in (wish.cancel, *wish.cancel_again):
+        heard = _understood(text, now)
+        assert Want.CANCEL in heard.wants, text
+        assert (heard.days, heard.clock, heard.services) == ((), None, ()), text
+    for text in (wish.move, wish.cancel):
+        assert Want.IT in _understood(text, now).wants, text
+
+
+@given(seeds, moments)
 def test_a_seed_repeats_its_call(seed: int, now: dt.datetime) -> None:
     assert scenario(seed, now, CHICAGO) == scenario(seed, now, CHICAGO)
 
@@ -61,6 +94,8 @@ def test_seeds_ask_for_all_services_on_many_days_in_many_words() -> None:
     assert {wish.service for wish in wishes} == set(_NAMES)
     assert len({wish.starts_at for wish in wishes}) > 80
     assert len({_shape(wish) for wish in wishes}) > 80
+    moved_within = sum(wish.moves_to.date() == wish.starts_at.date() for wish in wishes)
+    assert 60 < moved_within < 140
 
 
 def _shape(wish: Scenario) -> tuple[str, ...]:

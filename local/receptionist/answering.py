@@ -10,7 +10,7 @@ from local.receptionist.phrases import ANYTHING_ELSE, HELP, unable
 from local.receptionist.proving import is_known, proof_failed, proof_step
 from local.receptionist.results import date_of
 from local.receptionist.talk import Ask, Goal, Reply, Talk
-from local.receptionist.vin import LENGTH
+from local.receptionist.vins import car_of, right_step, vin_step
 from local.receptionist.wants import Want
 
 WHO = "I'm an automated receptionist working by rules on this machine."
@@ -23,6 +23,9 @@ def aside(talk: Talk, facts: Facts, tools: Collection[str], asked: Ask) -> Reply
         return WHO
     if Want.REPEAT in wants and talk.said:
         return Reply(talk.said)
+    right = right_step(talk, tools) if asked is Ask.VIN_RIGHT else None
+    if right is not None:
+        return right
     if Want.VIN in wants:
         return vin_step(talk, tools)
     priced = asked is Ask.PRICED and talk.heard is not None and bool(talk.heard.services)
@@ -127,36 +130,4 @@ def _record(talk: Talk, customer: dict[str, Any]) -> Reply:
 
 def _car(car: dict[str, Any]) -> str:
     """ "a twenty twenty-one Honda Accord", without what is not known."""
-    year = speech.year(car["year"]) if isinstance(car.get("year"), int) else ""
-    words = [year, car.get("make") or "", car.get("model") or ""]
-    return "a " + " ".join(str(word) for word in words if word)
-
-
-def vin_step(talk: Talk, tools: Collection[str]) -> Reply:
-    """Asks for a VIN until it is whole, then has it decoded."""
-    if not talk.vin:
-        return talk.ask(Ask.VIN, "Please read me the VIN, all seventeen characters.")
-    if len(talk.vin) != LENGTH:
-        heard = speech.number(min(len(talk.vin), 99))
-        go_on = "Please go on." if len(talk.vin) < LENGTH else "Please read it to me again, slowly."
-        talk.vin = talk.vin if len(talk.vin) < LENGTH else ""
-        return talk.ask(Ask.VIN, go_on).after(f"I have {heard} characters of seventeen.")
-    if "decode_vin" not in tools:
-        return unable(talk, "I can't look VINs up just now.")
-    return Reply("Let me look that up.", "decode_vin", {"vin": talk.vin})
-
-
-def vin_told(talk: Talk) -> Reply | str:
-    """Says which car a VIN belongs to; where it is no good, asks for it again."""
-    result = talk.fresh.result if talk.fresh else {}
-    talk.vin = ""
-    if result.get("usable"):
-        car = _car(result)
-        known = [result.get(key) for key in ("year", "make", "model")]
-        talk.vehicle = " ".join(str(part) for part in known if part)
-        return f"That's {car}." if talk.vehicle else "That VIN is good, but I know no more of it."
-    if "error" in result or "not answer" in str(result.get("note")):
-        return "I'm sorry, I couldn't look the VIN up just now."
-    return talk.ask(Ask.VIN, "Could you read it once more, slowly?").after(
-        "That VIN doesn't seem to be right."
-    )
+    return car_of(" ".join(str(car[key]) for key in ("year", "make", "model") if car.get(key)))

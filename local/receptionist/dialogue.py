@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from local.receptionist.answering import aside, customer_told, hear_step, vin_told
+from local.receptionist.answering import aside, customer_told, hear_step
 from local.receptionist.booking import book_step, slots_told
 from local.receptionist.changing import change_step, change_told, upcoming_told
 from local.receptionist.continuing import split_go_on, text_of, unsaid
@@ -23,6 +23,7 @@ from local.receptionist.phrases import ANYTHING_ELSE, GOODBYE, HELP, unable
 from local.receptionist.proving import proof_step
 from local.receptionist.results import learn
 from local.receptionist.talk import Ask, Goal, Reply, Talk
+from local.receptionist.vins import vin_told
 from local.receptionist.wants import Want
 
 _INSTRUCTIONS = ("system", "developer")
@@ -92,6 +93,7 @@ def _understood(text: str, talk: Talk, facts: Facts) -> Heard:
         time_asked=talk.asked is Ask.TIME,
         name_asked=talk.asked is Ask.NAME,
         vin_asked=talk.asked is Ask.VIN,
+        place_asked=bool(talk.asked is Ask.VIN and talk.places),
         proof_asked=talk.asked is Ask.PROOF,
     )
     if talk.asked is Ask.WHO and not heard.says_something:  # else it is no answer to our greeting

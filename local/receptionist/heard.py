@@ -23,6 +23,7 @@ _MAKE_NAMES = (
     "lincoln mazda mercedes mini mitsubishi nissan porsche ram subaru tesla toyota volkswagen volvo"
 )
 _MAKES = frozenset(_MAKE_NAMES.split())
+_KEYS = re.compile(r"\bpressed [\d*#]+")
 _CAR_WORDS = frozenset({"car", "drive", "driving", "truck", "model", "vin"})
 _CHOICES = (["one"], ["option"], ["time"], ["slot"], ["appointment"])
 # Beside these an utterance that answers "who is calling?" is a name.
@@ -46,6 +47,7 @@ class Heard:
     name: str = ""
     car: str = ""  # a detail of the caller's car, as they said it, where one was asked for
     vin: str = ""
+    vin_said: str = ""  # the whole utterance, where it holds a VIN or a part of one
     make: str = ""
 
     @property
@@ -65,6 +67,7 @@ def understand(
     time_asked: bool = False,
     name_asked: bool = False,
     vin_asked: bool = False,
+    place_asked: bool = False,
     proof_asked: bool = False,
 ) -> Heard:
     """Understands one utterance. What was just asked decides what a bare number or name is."""
@@ -73,9 +76,10 @@ def understand(
         shown = _shown(text, words)
         if shown:
             return shown
-    spelled = vin.characters(words) if vin_asked or vin.says_vin(words) else ""
-    if spelled:
-        return Heard(frozenset({Want.VIN}), vin=spelled)
+    least = 1 if place_asked and not wants_in(" ".join(words)) - _BESIDE_A_NAME else 4
+    spelled = vin.characters(words, least) if vin_asked or vin.says_vin(words) else ""
+    if spelled or (vin_asked and _KEYS.search(text)):
+        return Heard(frozenset({Want.VIN}), vin=spelled, vin_said=text)
     matches = find_services(words, services)
     named = {at for match in matches for at in range(match.start, match.end)}
     days, old = _split_days([d for d in find_days(words, today) if d.start not in named], words)

@@ -4,14 +4,16 @@ from local.receptionist.facts import Facts
 from local.receptionist.heard import Heard
 from local.receptionist.talk import Ask, Claim, Goal, Talk
 from local.receptionist.times import DAY_END, Window
-from local.receptionist.vin import LENGTH
+from local.receptionist.vins import take_vin
 from local.receptionist.wants import Want
 
 # Questions about something else: a service or day in them is no wish to book.
 _ASIDE = frozenset(
     {Want.PRICE, Want.LENGTH, Want.FIND, Want.RECORD, Want.HOURS, Want.ADDRESS, Want.SERVICES, Want.WHO}
 )
-_YES_NO = frozenset({Ask.CONFIRM, Ask.CUT, Ask.AGAIN, Ask.PROOF, Ask.BOOKING, Ask.PERSON, Ask.ELSE})
+_YES_NO = frozenset(
+    {Ask.CONFIRM, Ask.CUT, Ask.AGAIN, Ask.PROOF, Ask.VIN_RIGHT, Ask.BOOKING, Ask.PERSON, Ask.ELSE}
+)
 _WHO = frozenset({Ask.NAME, Ask.WHO, Ask.PROOF})
 
 
@@ -34,9 +36,8 @@ def listen(talk: Talk, heard: Heard, facts: Facts) -> None:
     if heard.make:
         owned = [car for car in facts.cars if heard.make in car.lower()]
         talk.vehicle = owned[0] if owned else heard.make.title()
-    if heard.vin:
-        going_on = talk.asked is Ask.VIN and len(talk.vin) < LENGTH and len(heard.vin) < LENGTH
-        talk.vin = talk.vin + heard.vin if going_on else heard.vin
+    if heard.vin_said:
+        take_vin(talk, heard.vin_said, heard.vin)
 
 
 def _take_claim(talk: Talk, heard: Heard) -> None:

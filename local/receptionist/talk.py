@@ -35,6 +35,7 @@ class Ask(StrEnum):
     PROOF = "proof"  # something that shows who is calling
     AGAIN = "again"  # whether to try a change once more
     VIN = "vin"
+    VIN_RIGHT = "vin_right"  # whether a VIN that was read back is right
     PRICED = "priced"  # which service's price is wanted
     BOOKING = "booking"  # whether to book the service that was spoken of
     PERSON = "person"  # whether to be put through
@@ -133,7 +134,11 @@ class Talk:
     hearing: Want | None = None  # what of theirs they asked to hear
     cars: tuple[str, ...] = ()
     vehicle: str = ""
-    vin: str = ""
+    vin: str = ""  # its characters, as far as they are understood here
+    vin_said: str = ""
+    vin_misses: int = 0
+    offered_vin: str = ""
+    places: tuple[str, ...] = ()  # of its characters, that are asked for
 
     @property
     def sure(self) -> bool:

@@ -32,12 +32,12 @@ def _is_run(word: str, least: int) -> bool:
     return mixed and least <= len(word) <= LENGTH and word.isascii() and word.isalnum()
 
 
-def characters(words: list[str]) -> str:
-    """The VIN's characters among the words, in capitals; may be fewer or more than 17."""
+def characters(words: list[str], least: int = 4) -> str:
+    """The VIN's characters among the words, in capitals; "" if fewer than `least` are spelled. May be more than 17."""
     if "vin" in words:
         words = words[len(words) - words[::-1].index("vin") :]
     spelled = sum(1 for word in words if _piece(word))
-    if spelled < 4 and not any(_is_run(word, 4) for word in words):
+    if spelled < least and not any(_is_run(word, 4) for word in words):
         return ""
     out: list[str] = []
     at, times = 0, 1

@@ -112,7 +112,10 @@ class Calendar:
         return {"rescheduled": True, "appointment": self.appointments[appointment_id]}
 
     def decode_vin(self, vin: str) -> dict[str, Any]:
-        good = vin == "2HGFE2F58NH512345"
+        good = vin in (
+            "2HGFE2F58NH512345",
+            "two H G F E two, F five eight, N as in Nancy, H, five one two, three four five",
+        )
         car = {"year": 2022, "make": "Honda", "model": "Civic"} if good else {}
         return {"usable": good, "vin": vin, "year": None, "make": None, "model": None, "trim": None} | car
 

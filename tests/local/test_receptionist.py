@@ -244,7 +244,8 @@ async def test_a_spoken_vin_is_gathered_over_two_turns_and_decoded() -> None:
         assert "I have nine characters of seventeen." in heard
         heard = await caller.say("N as in Nancy, H, five one two, three four five")
     assert "That's a twenty twenty-two Honda Civic." in heard
-    assert calendar.ran == [("decode_vin", {"vin": "2HGFE2F58NH512345"})]
+    said = "two H G F E two, F five eight, N as in Nancy, H, five one two, three four five"
+    assert calendar.ran == [("decode_vin", {"vin": said})]
 
 
 async def test_a_caller_who_is_done_hears_goodbye_and_the_call_ends() -> None:

@@ -98,7 +98,10 @@ def make_toolbox(settings: Settings) -> DealershipTools:
             settings.context_s + 0.5,
             settings.postgres_timeout_s,
             settings.nhtsa_timeout_s,
+            settings.cache_wait_ms / 1000,
+            settings.redis_timeout_s,
         ),
+        settings.redis_url,
     )
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from crm import appointments, lookups, prompt, repository, schemas
 from crm.appointments import Desk
+from crm.cache import Cache, NoCache, RedisCache
 from crm.database import DATABASE_ERRORS, check, connect, first_line, is_away, look, worth_a_retry
 from crm.models import StoredResult
 from crm.nhtsa import Nhtsa
@@ -34,7 +35,7 @@ _NOBODY = "+10000000000"
 
 REFUSED = "refused: a newer epoch has the call"
 AGAIN_S = 0.2  # between looks whether a change was made
-LOOK_S = 0.5  # between looks whether Postgres is back
+LOOK_S = 0.5  # between looks whether Postgres or Redis is back
 AWAY = "The dealership's records can't be reached right now. Promise nothing; say so, or try once more."
 UNKNOWN = (
     "It is not known whether this was done: the dealership's records went away at that moment. Promise nothing; "
@@ -52,13 +53,16 @@ class _Attempts:
 @dataclass(frozen=True)
 class Limits:
     """How long things may take, in seconds. `run`: a tool; less than the engine waits, so that the model is told what
-    is known. `context`: a caller's look-up. `postgres`: a connection, and a statement. `nhtsa`: one try.
+    is known. `context`: a caller's look-up. `postgres`: a connection, and a statement. `nhtsa`: one try. `cache`: an
+    answer of Redis's; `redis`: connecting to it, which nobody waits for.
     """
 
     run: float = 7.0
     context: float = 2.0
     postgres: float = 3.0
     nhtsa: float = 2.0
+    cache: float = 0.02
+    redis: float = 2.0
 
 
 class DealershipTools:
@@ -80,7 +84,9 @@ class DealershipTools:
         system_prompt: str,
         now: Callable[[], dt.datetime],
         limits: Limits = Limits(),
+        redis_url: str = "",
     ) -> None:
+        """Without `redis_url` nothing is kept between look-ups."""
         prompt.check_template(greeting_template)
         self._database_url = database_url
         self._nhtsa_base_url = nhtsa_base_url
@@ -90,6 +96,8 @@ class DealershipTools:
         self._rules = system_prompt
         self._now = now
         self._limits = limits
+        self._redis_url = redis_url
+        self._cache: Cache = NoCache()
         self._engine: AsyncEngine | None = None
         self._nhtsa: Nhtsa | None = None
         self._reach: Reach | None = None
@@ -112,6 +120,11 @@ class DealershipTools:
             silent_s=self._limits.postgres,
             pause_s=LOOK_S,
         )
+        if self._redis_url:
+            self._cache = cache = RedisCache(
+                self._redis_url, wait_s=self._limits.cache, connect_s=self._limits.redis, look_s=LOOK_S
+            )
+            await cache.open()
         self._nhtsa = Nhtsa(self._nhtsa_base_url, timeout_s=self._limits.nhtsa)
         await self.context(_NOBODY, "")  # the first look-up compiles and prepares what all others need
 
@@ -124,6 +137,9 @@ class DealershipTools:
         nhtsa, self._nhtsa = self._nhtsa, None
         if nhtsa is not None:
             await nhtsa.close()
+        cache, self._cache = self._cache, NoCache()
+        if isinstance(cache, RedisCache):
+            await cache.close()
         if engine is not None:
             await engine.dispose()
 

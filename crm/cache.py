@@ -5,8 +5,8 @@
     await cache.put("car:1HGCM826", b"...", ttl_s=86400)
     await cache.get("car:1HGCM826")    # b"...", or None
 
-A cache can't fail: without Redis nothing is found and nothing kept, and nobody waits for longer than `wait_s`. The first
-who is not answered in time finds out for all others; from then on each ask ends at once, until Redis is back.
+A cache can't fail: without Redis nothing is found and nothing kept, and nobody waits for longer than `wait_s`. The
+first who is not answered in time finds out for all others; from then on each ask ends at once, until Redis is back.
 
 So a `drop` may be in vain, while Redis is away. Give what can change a time after which it may be wrong no longer.
 """

@@ -35,6 +35,7 @@ from actors.taping import make_taped_call
 from actors.tool import ToolActor
 from actors.toolport import ToolPort, Unanswered
 from crm import demo_data
+from crm.cache import RedisCache
 from crm.context import House, Known
 from crm.database import async_url
 from crm.nhtsa import Nhtsa
@@ -93,6 +94,17 @@ def make_toolbox(settings: Settings) -> DealershipTools:
         house(settings),
         lambda: dt.datetime.now(dt.UTC),
         Limits(run=settings.tool_timeout_s * 7 / 8, context=settings.context_s + 0.5),
+        make_cache(settings),
+    )
+
+
+def make_cache(settings: Settings) -> RedisCache:
+    """What is looked up for callers, kept in Redis."""
+    return RedisCache(
+        settings.redis_url,
+        wait_s=settings.cache_wait_ms / 1000,
+        connect_s=settings.redis_timeout_s,
+        look_s=settings.redis_look_s,
     )
 
 
@@ -224,7 +236,7 @@ async def open_call_runtime(settings: Settings, tools: Any, records: Records) ->
 
     models, context = chat_models(settings), plain_context(settings)
     model = RoutedModel(models, settings)
-    specs = make_toolbox(settings).specs
+    specs = DealershipTools.specs
 
     # Before the first call, which would pay for connections, imports and look-ups with a quarter of a second.
     firsts = (tools.pid.remote(), records.store.probe(), _ask_postgres(records.engine), models[0].warm())

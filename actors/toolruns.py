@@ -116,7 +116,9 @@ class ToolRuns:
         self._log.write(self._row(run))
         key = f"{info.call}:{call.id}"
         self._tools.tell(
-            ToolRequest(info.call, self._record.epoch, call.name, call.arguments, info.caller, key)
+            ToolRequest(
+                info.call, self._record.epoch, call.name, call.arguments, info.caller, key, info.attested
+            )
         )
 
     @property

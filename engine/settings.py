@@ -351,6 +351,12 @@ class Settings(BaseSettings):
         le=10,
         description="While Redis is away, how often each process asks whether it is back, in seconds: calls are unprotected until then",
     )
+    cache_wait_ms: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Longest wait for what the dealership's part keeps in Redis (callers, decoded VINs), in ms; then it is looked up again, which is what the wait should save",
+    )
     outage_s: float = Field(
         120.0,
         ge=1,

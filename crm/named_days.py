@@ -6,6 +6,7 @@ found here.
 
 import calendar
 import datetime as dt
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,6 +53,9 @@ def named_days(text: str, today: dt.date) -> list[Named]:
     return found
 
 
+@functools.lru_cache(
+    maxsize=512
+)  # so that "the day after the day after ..." is read once, not once from each word
 def _named_at(text: str, at: int, today: dt.date) -> Named | None:
     for form, meaning in _FORMS:
         found = form.match(text, at)

@@ -112,6 +112,8 @@ DAYS = [
     ("the Friday before Christmas", "2026-12-18"),
     ("February 29th", "2028-02-29"),
     ("I'd like to bring my 2022 Honda Civic in on Friday please", "2026-11-27"),
+    ("Friday with the Mazda 3", "2026-11-27"),
+    ("Friday for 2 cars", "2026-11-27"),
 ]
 
 

@@ -75,6 +75,13 @@ def new_settings(**changes: Any) -> Settings:
     return Settings(_env_file=None, **changes)  # type: ignore[call-arg]
 
 
+SPECS = (
+    ToolSpec("book", "Books.", {}, changes=True, outcome="booked", logged=("day",)),
+    ToolSpec("get_slots", "Finds.", {}),
+    ToolSpec("who", "Tells who it is.", {}, wants_spoken=True),
+)
+
+
 class Ear:
     """Twilio and the caller's ear: plays what it is sent at real time, echoes marks, obeys clear."""
 
@@ -607,11 +614,7 @@ class Rig:
             model=self.model,
             log=self.log,
             tools=port,
-            specs=(
-                ToolSpec("book", "Books.", {}, changes=True),
-                ToolSpec("get_slots", "Finds.", {}),
-                ToolSpec("who", "Tells who it is.", {}, wants_spoken=True),
-            ),
+            specs=SPECS,
             context=CallerContext(self.greeting, "You answer a garage's telephone."),
         )
         actor = CallActor(start, self.observe(start, ports) if self.observe else ports, self.settings)

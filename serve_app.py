@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import ray
 from ray import serve
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -33,7 +33,7 @@ from actors.parts import CallPorts
 from actors.stream import StreamActor, StreamPorts
 from actors.taping import make_taped_call
 from actors.tool import ToolActor
-from actors.toolport import ToolPort, Unanswered
+from actors.toolport import Broke, ToolPort, Unanswered
 from crm import demo_data
 from crm.cache import RedisCache
 from crm.context import House, Known
@@ -210,6 +210,39 @@ class Records:
             closing.push_async_callback(self.log.close)
 
 
+class ToolPool:
+    """The pool of ToolActors as calls' ports ask it (`actors.toolport.Pool`)."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+        self._routing = asyncio.Lock()
+
+    async def run(self, request: ToolRequest) -> ToolResult:
+        """Runs one tool."""
+        return await self._ask(self._handle.run, request)
+
+    async def settle(self, request: ToolRequest) -> ToolResult:
+        """Finds out what became of a change."""
+        return await self._ask(self._handle.settle, request)
+
+    async def _ask(self, door: Any, request: ToolRequest) -> ToolResult:
+        async with (
+            self._routing
+        ):  # Serve counts a request when it has routed it: two at once would go to one replica
+            answer = asyncio.ensure_future(door.remote(msgspec.json.encode(request)))
+            try:
+                await asyncio.wait({answer}, timeout=ROUTING_S)
+            except asyncio.CancelledError:
+                answer.cancel()
+                raise
+        try:
+            return msgspec.json.decode(await answer, type=ToolResult)
+        except (RayActorError, BackPressureError, RayServeException) as error:
+            raise Unanswered(str(error)) from error
+        except RayTaskError as error:
+            raise Broke(type(error.cause).__name__) from error
+
+
 async def open_host_runtime(settings: Settings, tools: Any) -> CallRuntime:
     """The runtime of a CallHost, which shares nothing with its ingress."""
     telemetry.configure(settings.log_level, json=True)
@@ -237,32 +270,20 @@ async def open_call_runtime(settings: Settings, tools: Any, records: Records) ->
     models, context = chat_models(settings), plain_context(settings)
     model = RoutedModel(models, settings)
     specs = DealershipTools.specs
+    changing = frozenset(spec.name for spec in specs if spec.changes)
+    pool = ToolPool(tools)
 
     # Before the first call, which would pay for connections, imports and look-ups with a quarter of a second.
     firsts = (tools.pid.remote(), records.store.probe(), _ask_postgres(records.engine), models[0].warm())
     for state in await asyncio.gather(*(_state_of(first, settings.ready_check_s) for first in firsts)):
         if state != "ok":
             log.warning("the first calls will find it cold: %s", state)
-    routing = asyncio.Lock()
-
-    async def run_tool(request: ToolRequest) -> ToolResult:
-        async with (
-            routing
-        ):  # Serve counts a request when it has routed it: two at once would go to one replica
-            answer = asyncio.ensure_future(tools.run.remote(msgspec.json.encode(request)))
-            try:
-                await asyncio.wait({answer}, timeout=ROUTING_S)
-            except asyncio.CancelledError:
-                answer.cancel()
-                raise
-        try:
-            return msgspec.json.decode(await answer, type=ToolResult)
-        except (RayActorError, BackPressureError, RayServeException) as error:
-            raise Unanswered(str(error)) from error
 
     def tool_port(call: Ref) -> Ref:
         assert isinstance(call, CallActor)
-        return call.spawn(ToolPort(run_tool, settings.tool_timeout_s, call), "tools")
+        return call.spawn(
+            ToolPort(pool, changing, settings.tool_timeout_s, settings.tool_settle_s, call), "tools"
+        )
 
     def make_call(start: Start, ref: Callable[[str], Ref]) -> Actor:
         ports = CallPorts(

@@ -11,7 +11,7 @@ from engine.actor import Ref
 from engine.calllog import CallLog
 from engine.callrows import LogTool, kept_arguments
 from engine.clock import wall
-from engine.history import Returned, unanswered
+from engine.history import Returned, spoken, unanswered
 from engine.messages import CallInfo, ToolCall, ToolRequest, ToolResult
 from engine.record import CallRecord
 from engine.tools import END_CALL, TRANSFER_CALL, ToolSpec, wrong_arguments
@@ -109,17 +109,27 @@ class ToolRuns:
 
     def start(self, call: ToolCall, turn: int) -> None:
         """Runs a call that is in the session. Its key is the same whoever sends it again."""
-        info = self._info
+        info, record = self._info, self._record
         self._running[call.id] = run = _Run(call, turn, wall())
-        self._record.meta.tool_runs += 1
+        record.meta.tool_runs += 1
         self._log.log_call_event(info.call, "tool_called", {"turn": turn, "tool": call.name}, wall())
         self._log.write(self._row(run))
-        key = f"{info.call}:{call.id}"
         self._tools.tell(
             ToolRequest(
-                info.call, self._record.epoch, call.name, call.arguments, info.caller, key, info.attested
+                info.call,
+                record.epoch,
+                call.name,
+                call.arguments,
+                info.caller,
+                self._key(call.id),
+                info.attested,
+                spoken(record.items) if self._specs[call.name].wants_spoken else (),
+                tuple(self._key(unknown) for unknown in record.unknown()),
             )
         )
+
+    def _key(self, call_id: str) -> str:
+        return f"{self._info.call}:{call_id}"
 
     @property
     def holding(self) -> bool:
@@ -164,7 +174,7 @@ class ToolRuns:
         run = self._running.pop(call_id, None)
         if run is None or self._record.has_result(call_id):
             return None
-        self._record.add(Returned(run.turn, call_id, result.result, result.ok))
+        self._record.add(Returned(run.turn, call_id, result.result, result.ok, result.unknown))
         at = wall()
         self._legs.tool(run.turn, self._record.meta.tool_runs, (at - run.began_at) * 1000, at)
         detail = {
@@ -173,6 +183,7 @@ class ToolRuns:
             "ok": result.ok,
             "pid": result.pid,
             "replayed": result.replayed,
+            "unknown": result.unknown,
         }
         self._log.log_call_event(self._info.call, "tool_returned", detail, at)
         self._log.write(self._row(run, result))

@@ -278,10 +278,8 @@ def _lenient(value: Any, argument: _Argument) -> Any:
 
 def _shown(value: Any) -> str:
     """A wrong value for a message to the model: its JSON, cut short."""
-    if isinstance(value, str):
-        value = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
     try:
         text = msgspec.json.encode(value).decode()
     except (ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
         text = type(value).__name__
-    return text if len(text) <= _SHOWN + 5 else f"{text[:_SHOWN]}..."
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -91,6 +91,10 @@ class CallRecord:
         """Whether that tool call has its result."""
         return any(isinstance(item, Returned) and item.id == call_id for item in self._items.values())
 
+    def unknown(self) -> list[str]:
+        """The ids of tool calls of which it is not known whether they were done."""
+        return [item.id for item in self._items.values() if isinstance(item, Returned) and item.unknown]
+
     # --- the stream, and what was heard in it
 
     def attach(self, stream: str, ledger: tuple[LedgerEntry, ...]) -> bool:

@@ -448,6 +448,12 @@ class Settings(BaseSettings):
 
     # --- tools
     tool_timeout_s: float = Field(8.0, gt=0, description="Longest wait for a tool, in seconds")
+    tool_settle_s: float = Field(
+        4.0,
+        gt=0,
+        le=20,
+        description="Longest time after that in which it is found out whether a change was made, in seconds: the caller is told nothing before",
+    )
     context_s: float = Field(
         1.5,
         gt=0,

@@ -100,7 +100,7 @@ async def test_a_hundred_thousand_rows_go_while_calls_are_written(
         )
         fill = """
             INSERT INTO call_transcript (call, turn, "index", speaker, text, at, interrupted)
-            SELECT 'CAold', n, 0, 'caller', 'something private', CAST(:at AS timestamptz) + n * interval '1 second', false
+            SELECT 'CAold', n, 0, 'caller', 'private', CAST(:at AS timestamptz) + n * interval '1 second', false
             FROM generate_series(1, :rows) AS n
         """
         await connection.execute(sa.text(fill), {"at": old, "rows": ROWS})

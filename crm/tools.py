@@ -165,11 +165,6 @@ class DealershipTools:
             unknown=unknown,
         )
 
-    async def settle(self, request: ToolRequest) -> ToolResult:
-        """What became of a change whose answer did not come. Not found out yet: nothing is promised."""
-        result = msgspec.json.encode({"error": UNKNOWN}).decode()
-        return ToolResult(request.key, ok=False, result=result, pid=os.getpid(), unknown=True)
-
     async def _until_known(
         self, request: ToolRequest, tool: Tool, arguments: dict[str, Any], attempts: _Attempts
     ) -> tuple[Answer, bool]:

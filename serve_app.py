@@ -180,6 +180,33 @@ def log_engine(settings: Settings) -> AsyncEngine:
     )
 
 
+async def sweep_regularly(engine: AsyncEngine, settings: Settings) -> None:
+    """Finishes the log of calls whose process died."""
+    oldest, prices = dt.timedelta(seconds=settings.max_call_s), Prices.of(settings)
+    while True:
+        await asyncio.sleep(settings.sweep_s)
+        try:
+            async with asyncio.timeout(settings.sweep_s):
+                await finish_dead_calls(engine, oldest, prices=prices)
+        except Exception as error:
+            log.warning("sweep of dead calls: %s", type(error).__name__)
+
+
+async def purge_regularly(engine: AsyncEngine, settings: Settings) -> None:
+    """Removes from the log what has been kept for long enough: first soon, for replicas may not live for long."""
+    pause_s = min(settings.sweep_s, settings.purge_s)
+    while True:
+        await asyncio.sleep(pause_s)
+        pause_s = settings.purge_s
+        try:
+            removed = await purge(engine, Keep.of(settings))
+        except Exception as error:
+            log.warning("purge of the call log: %s", type(error).__name__)
+        else:
+            if any(removed.values()):
+                log.info("purged from the call log: %s", removed)
+
+
 def plain_context(settings: Settings, caller: str = "anonymous") -> CallerContext:
     """Greeting and prompt for a caller of whom nothing could be looked up."""
     return house(settings).context(Known(), caller, trusted=False, now=dt.datetime.now(dt.UTC))
@@ -370,8 +397,8 @@ class IngressActor:
         spawn(self._hosts, "hosts")
         leaving = self._watch_leaving()
         beat = asyncio.create_task(self._beat())
-        sweep = asyncio.create_task(self._sweep())
-        purging = asyncio.create_task(self._purge())
+        sweep = asyncio.create_task(sweep_regularly(self._records.engine, self._settings))
+        purging = asyncio.create_task(purge_regularly(self._records.engine, self._settings))
         counters = asyncio.create_task(telemetry.log_counters())
         try:
             await self._hosts.ready()
@@ -418,34 +445,6 @@ class IngressActor:
         while True:
             self._beat_s = time.monotonic()
             await asyncio.sleep(self._settings.loop_lag_s / 4)
-
-    async def _sweep(self) -> None:
-        """Finishes the log of calls whose process died."""
-        while True:
-            await asyncio.sleep(self._settings.sweep_s)
-            try:
-                async with asyncio.timeout(self._settings.sweep_s):
-                    await finish_dead_calls(
-                        self._records.engine,
-                        dt.timedelta(seconds=self._settings.max_call_s),
-                        prices=Prices.of(self._settings),
-                    )
-            except Exception as error:
-                log.warning("sweep of dead calls: %s", type(error).__name__)
-
-    async def _purge(self) -> None:
-        """Removes from the log what has been kept for long enough: first soon, for replicas may not live for long."""
-        pause_s = min(self._settings.sweep_s, self._settings.purge_s)
-        while True:
-            await asyncio.sleep(pause_s)
-            pause_s = self._settings.purge_s
-            try:
-                removed = await purge(self._records.engine, Keep.of(self._settings))
-            except Exception as error:
-                log.warning("purge of the call log: %s", type(error).__name__)
-            else:
-                if any(removed.values()):
-                    log.info("purged from the call log: %s", removed)
 
     # --- for the routes
 

@@ -18,6 +18,7 @@ from engine.tools import END_CALL, TRANSFER_CALL, ToolSpec, wrong_arguments
 
 VERBS = (END_CALL, TRANSFER_CALL)
 TOO_MANY = "too many tools in one turn: answer with what is known"
+TOO_MANY_IN_CALL = "no more tools in this call: answer with what is known, and offer what needs none"
 WRONG_REPLIES = 2  # in one turn; a model that has not learnt by then is made to answer, which is sooner heard
 ALONE = "run alone: ask for it again when the other tools have answered"
 TOO_LATE = "the call went on instead"
@@ -55,6 +56,7 @@ class ToolRuns:
         log: CallLog,
         legs: Legs,
         limit_per_turn: int,
+        limit: int,
     ) -> None:
         self._info = info
         self._record = record
@@ -64,7 +66,8 @@ class ToolRuns:
         self._names = [spec.name for spec in specs]
         self._log = log
         self._legs = legs
-        self._limit = limit_per_turn
+        self._limit_per_turn = limit_per_turn
+        self._limit = limit
         self._running: dict[str, _Run] = {}
         self._held: list[tuple[ToolCall, int]] = []
         self._pauses_s: list[float] = []
@@ -73,6 +76,11 @@ class ToolRuns:
     def busy(self) -> bool:
         """Whether a tool is running, or is held."""
         return bool(self._running or self._held)
+
+    @property
+    def used_up(self) -> bool:
+        """Whether the model has been told that there are no more tools in this call."""
+        return self._record.calls_made() > self._limit
 
     def verb(self, calls: tuple[ToolCall, ...]) -> ToolCall | None:
         """The call that ends the conversation, if the reply asks for no tool beside it."""
@@ -84,9 +92,13 @@ class ToolRuns:
         plan = Plan()
         verbs = [call for call in calls if call.name in VERBS]
         others = [call for call in calls if call not in verbs]
-        before = sum(map(len, self._record.called(turn))) - len(calls)
+        in_turn = sum(map(len, self._record.called(turn))) - len(calls)
+        in_call = self._record.calls_made() - len(calls)
         for place, call in enumerate(others):
-            if before + place >= self._limit:
+            if in_call + place >= self._limit:
+                plan.refused.append((call, TOO_MANY_IN_CALL))
+                plan.enough = True
+            elif in_turn + place >= self._limit_per_turn:
                 plan.refused.append((call, TOO_MANY))
                 plan.enough = True
             elif why := self._wrong(call):

@@ -466,6 +466,11 @@ class Settings(BaseSettings):
         description="Longest time in which a ToolActor connects to Postgres, in seconds, before what is asked of it has failed; it tries again with the next",
     )
     tool_calls_per_turn: int = Field(8, ge=1, description="Most tool calls in one turn of the caller's")
+    max_tool_calls: int = Field(
+        60,
+        ge=1,
+        description="Most tool calls in one call; then the model is told so, and has to answer without: a caller's business takes ten, and a model in a loop makes hundreds",
+    )
     tool_replicas: int = Field(2, ge=2, description="Least number of ToolActor replicas")
     tool_replicas_max: int = Field(4, ge=2, description="Most ToolActor replicas")
     nhtsa_base_url: str = Field(

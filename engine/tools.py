@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from engine.messages import CallerContext, ToolRequest, ToolResult
+from engine.overlong import OVERLONG
 
 
 class ToolSpec(msgspec.Struct, frozen=True):
@@ -85,6 +86,10 @@ def engine_verbs(can_transfer: bool) -> tuple[ToolSpec, ...]:
 
 def wrong_arguments(arguments: str) -> str:
     """Why a model's arguments are none, for the model; "" if they are a JSON object, or nothing at all."""
+    if arguments == OVERLONG:
+        return (
+            "the arguments were too long, and nothing was run: give what the tool asks for, and nothing else"
+        )
     if not arguments.strip():
         return ""
     try:

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import ray
 from ray import serve
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -33,8 +33,9 @@ from actors.parts import CallPorts
 from actors.stream import StreamActor, StreamPorts
 from actors.taping import make_taped_call
 from actors.tool import ToolActor
-from actors.toolport import ToolPort, Unanswered
+from actors.toolport import Broke, ToolPort, Unanswered
 from crm import demo_data
+from crm.cache import RedisCache
 from crm.context import House, Known
 from crm.database import async_url
 from crm.nhtsa import Nhtsa
@@ -93,6 +94,17 @@ def make_toolbox(settings: Settings) -> DealershipTools:
         house(settings),
         lambda: dt.datetime.now(dt.UTC),
         Limits(run=settings.tool_timeout_s * 7 / 8, context=settings.context_s + 0.5),
+        make_cache(settings),
+    )
+
+
+def make_cache(settings: Settings) -> RedisCache:
+    """What is looked up for callers, kept in Redis."""
+    return RedisCache(
+        settings.redis_url,
+        wait_s=settings.cache_wait_ms / 1000,
+        connect_s=settings.redis_timeout_s,
+        look_s=settings.redis_look_s,
     )
 
 
@@ -168,6 +180,33 @@ def log_engine(settings: Settings) -> AsyncEngine:
     )
 
 
+async def sweep_regularly(engine: AsyncEngine, settings: Settings) -> None:
+    """Finishes the log of calls whose process died."""
+    oldest, prices = dt.timedelta(seconds=settings.max_call_s), Prices.of(settings)
+    while True:
+        await asyncio.sleep(settings.sweep_s)
+        try:
+            async with asyncio.timeout(settings.sweep_s):
+                await finish_dead_calls(engine, oldest, prices=prices)
+        except Exception as error:
+            log.warning("sweep of dead calls: %s", type(error).__name__)
+
+
+async def purge_regularly(engine: AsyncEngine, settings: Settings) -> None:
+    """Removes from the log what has been kept for long enough: first soon, for replicas may not live for long."""
+    pause_s = min(settings.sweep_s, settings.purge_s)
+    while True:
+        await asyncio.sleep(pause_s)
+        pause_s = settings.purge_s
+        try:
+            removed = await purge(engine, Keep.of(settings))
+        except Exception as error:
+            log.warning("purge of the call log: %s", type(error).__name__)
+        else:
+            if any(removed.values()):
+                log.info("purged from the call log: %s", removed)
+
+
 def plain_context(settings: Settings, caller: str = "anonymous") -> CallerContext:
     """Greeting and prompt for a caller of whom nothing could be looked up."""
     return house(settings).context(Known(), caller, trusted=False, now=dt.datetime.now(dt.UTC))
@@ -198,6 +237,39 @@ class Records:
             closing.push_async_callback(self.log.close)
 
 
+class ToolPool:
+    """The pool of ToolActors as calls' ports ask it (`actors.toolport.Pool`)."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+        self._routing = asyncio.Lock()
+
+    async def run(self, request: ToolRequest) -> ToolResult:
+        """Runs one tool."""
+        return await self._ask(self._handle.run, request)
+
+    async def settle(self, request: ToolRequest) -> ToolResult:
+        """Finds out what became of a change."""
+        return await self._ask(self._handle.settle, request)
+
+    async def _ask(self, door: Any, request: ToolRequest) -> ToolResult:
+        async with (
+            self._routing
+        ):  # Serve counts a request when it has routed it: two at once would go to one replica
+            answer = asyncio.ensure_future(door.remote(msgspec.json.encode(request)))
+            try:
+                await asyncio.wait({answer}, timeout=ROUTING_S)
+            except asyncio.CancelledError:
+                answer.cancel()
+                raise
+        try:
+            return msgspec.json.decode(await answer, type=ToolResult)
+        except (RayActorError, BackPressureError, RayServeException) as error:
+            raise Unanswered(str(error)) from error
+        except RayTaskError as error:
+            raise Broke(type(error.cause).__name__) from error
+
+
 async def open_host_runtime(settings: Settings, tools: Any) -> CallRuntime:
     """The runtime of a CallHost, which shares nothing with its ingress."""
     telemetry.configure(settings.log_level, json=True)
@@ -224,33 +296,21 @@ async def open_call_runtime(settings: Settings, tools: Any, records: Records) ->
 
     models, context = chat_models(settings), plain_context(settings)
     model = RoutedModel(models, settings)
-    specs = make_toolbox(settings).specs
+    specs = DealershipTools.specs
+    changing = frozenset(spec.name for spec in specs if spec.changes)
+    pool = ToolPool(tools)
 
     # Before the first call, which would pay for connections, imports and look-ups with a quarter of a second.
     firsts = (tools.pid.remote(), records.store.probe(), _ask_postgres(records.engine), models[0].warm())
     for state in await asyncio.gather(*(_state_of(first, settings.ready_check_s) for first in firsts)):
         if state != "ok":
             log.warning("the first calls will find it cold: %s", state)
-    routing = asyncio.Lock()
-
-    async def run_tool(request: ToolRequest) -> ToolResult:
-        async with (
-            routing
-        ):  # Serve counts a request when it has routed it: two at once would go to one replica
-            answer = asyncio.ensure_future(tools.run.remote(msgspec.json.encode(request)))
-            try:
-                await asyncio.wait({answer}, timeout=ROUTING_S)
-            except asyncio.CancelledError:
-                answer.cancel()
-                raise
-        try:
-            return msgspec.json.decode(await answer, type=ToolResult)
-        except (RayActorError, BackPressureError, RayServeException) as error:
-            raise Unanswered(str(error)) from error
 
     def tool_port(call: Ref) -> Ref:
         assert isinstance(call, CallActor)
-        return call.spawn(ToolPort(run_tool, settings.tool_timeout_s, call), "tools")
+        return call.spawn(
+            ToolPort(pool, changing, settings.tool_timeout_s, settings.tool_settle_s, call), "tools"
+        )
 
     def make_call(start: Start, ref: Callable[[str], Ref]) -> Actor:
         ports = CallPorts(
@@ -337,8 +397,8 @@ class IngressActor:
         spawn(self._hosts, "hosts")
         leaving = self._watch_leaving()
         beat = asyncio.create_task(self._beat())
-        sweep = asyncio.create_task(self._sweep())
-        purging = asyncio.create_task(self._purge())
+        sweep = asyncio.create_task(sweep_regularly(self._records.engine, self._settings))
+        purging = asyncio.create_task(purge_regularly(self._records.engine, self._settings))
         counters = asyncio.create_task(telemetry.log_counters())
         try:
             await self._hosts.ready()
@@ -385,34 +445,6 @@ class IngressActor:
         while True:
             self._beat_s = time.monotonic()
             await asyncio.sleep(self._settings.loop_lag_s / 4)
-
-    async def _sweep(self) -> None:
-        """Finishes the log of calls whose process died."""
-        while True:
-            await asyncio.sleep(self._settings.sweep_s)
-            try:
-                async with asyncio.timeout(self._settings.sweep_s):
-                    await finish_dead_calls(
-                        self._records.engine,
-                        dt.timedelta(seconds=self._settings.max_call_s),
-                        prices=Prices.of(self._settings),
-                    )
-            except Exception as error:
-                log.warning("sweep of dead calls: %s", type(error).__name__)
-
-    async def _purge(self) -> None:
-        """Removes from the log what has been kept for long enough: first soon, for replicas may not live for long."""
-        pause_s = min(self._settings.sweep_s, self._settings.purge_s)
-        while True:
-            await asyncio.sleep(pause_s)
-            pause_s = self._settings.purge_s
-            try:
-                removed = await purge(self._records.engine, Keep.of(self._settings))
-            except Exception as error:
-                log.warning("purge of the call log: %s", type(error).__name__)
-            else:
-                if any(removed.values()):
-                    log.info("purged from the call log: %s", removed)
 
     # --- for the routes
 

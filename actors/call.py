@@ -398,7 +398,8 @@ class CallActor(Actor):
         self._speaking.silent = True
         self._replying.cancel()
         self._log("caller_gone", {"why": gone.why})
-        self.after(self._settings.tool_timeout_s + 1.0, Tick("gone"))
+        settings = self._settings
+        self.after(settings.tool_timeout_s + settings.tool_settle_s + 1.0, Tick("gone"))
         await self._finish_if_done()
 
     async def _finish_if_done(self) -> None:

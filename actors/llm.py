@@ -39,6 +39,7 @@ from engine.messages import (
     Trouble,
     Usage,
 )
+from engine.overlong import NAME_MOST, OVERLONG
 from engine.sentences import SentenceCutter, is_whole
 from engine.text import well_formed
 
@@ -226,8 +227,8 @@ class LlmActor(Actor):
             calls = tuple(
                 ToolCall(
                     f"call_{self._epoch}_{request}_{place}",
-                    well_formed(call["name"]),
-                    well_formed(call["arguments"]),
+                    well_formed(call["name"])[:NAME_MOST],
+                    OVERLONG if done.finish == OVERLONG else well_formed(call["arguments"]),
                 )
                 for place, call in sorted(reply.calls.items())
             )

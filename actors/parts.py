@@ -66,9 +66,10 @@ class CallParts:
             settings.transfer_number,
             {spec.name: spec.outcome for spec in ports.specs},
         )
-        limit = settings.tool_calls_per_turn
-        runs = ToolRuns(info, record, ports.tools(actor), ports.specs, log, legs, limit)
-        schemas = (*ports.specs, *engine_verbs(bool(settings.transfer_number)))
+        limits = settings.tool_calls_per_turn, settings.max_tool_calls
+        runs = ToolRuns(info, record, ports.tools(actor), ports.specs, log, legs, *limits)
+        tools = [tool_schema(spec) for spec in ports.specs]
+        verbs = [tool_schema(verb) for verb in engine_verbs(bool(settings.transfer_number))]
         llm = LlmActor(ports.model, actor, record.epoch, Patience.of(settings), info.call)
         return cls(
             record,
@@ -79,7 +80,7 @@ class CallParts:
             runs,
             Replying(
                 record,
-                Brief(context.prompt, [tool_schema(spec) for spec in schemas]),
+                Brief(context.prompt, [*tools, *verbs], verbs),
                 actor.spawn(llm, "llm"),
                 speaking,
                 runs,

@@ -44,6 +44,7 @@ class Brief:
 
     prompt: str
     tools: list[dict[str, Any]]
+    verbs: list[dict[str, Any]]  # those of the tools that the engine runs itself
 
 
 @dataclass
@@ -139,9 +140,14 @@ class Replying:
             request,
             self._record.next_index(reply.turn),
             messages,
-            self._brief.tools if reply.may_call else [],
+            self._tools_for(reply),
             self._may_have_been_whole(reply),
         )
+
+    def _tools_for(self, reply: _Reply) -> list[dict[str, Any]]:
+        if not reply.may_call:
+            return []
+        return self._brief.verbs if self._runs.used_up else self._brief.tools
 
     def cancel(self) -> None:
         """The caller wants no more of it, nor of what may have been to come."""

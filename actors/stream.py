@@ -362,7 +362,8 @@ class StreamActor(Actor):
         if self._given_up:
             self.stop()
         else:
-            self.after(self._settings.tool_timeout_s + self._supervision.search_s, Tick("over"))
+            tool_s = self._settings.tool_timeout_s + self._settings.tool_settle_s
+            self.after(tool_s + self._supervision.search_s, Tick("over"))
 
     def _call_ended(self) -> None:
         if self._gone is not None:

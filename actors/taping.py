@@ -47,6 +47,7 @@ CONVERSATION_SETTINGS = (
     "max_call_s",
     "tool_timeout_s",
     "tool_calls_per_turn",
+    "max_tool_calls",
     "transfer_number",
 )
 """What a conversation depends on. Nothing secret is among it: tapes are shown to people."""

@@ -1,7 +1,7 @@
 """ToolActor: the pool that runs tools. It knows a `Toolbox` and no dealership.
 
-Told, over a Serve handle: `run(ToolRequest as JSON)`, answered with a `ToolResult` as JSON;
-`context(phone, called, attested)`, answered with a `CallerContext` as JSON; and `check_health`.
+Told, over a Serve handle: `run(ToolRequest as JSON)` and `settle(ToolRequest as JSON)`, answered with a `ToolResult` as
+JSON; `context(phone, called, attested)`, answered with a `CallerContext` as JSON; and `check_health`.
 """
 
 import asyncio
@@ -56,6 +56,17 @@ class ToolActor:
             _log.error("toolbox_not_open", why=str(failed), call=asked.call, tool=asked.tool)
             return msgspec.json.encode(ToolResult(asked.key, ok=False, result=_AWAY, pid=os.getpid()))
         return msgspec.json.encode(await toolbox.run(asked))
+
+    async def settle(self, request: bytes) -> bytes:
+        """Finds out what became of a change, see `engine.tools.Toolbox`; one that can't be opened knows nothing."""
+        asked = msgspec.json.decode(request, type=ToolRequest)
+        try:
+            toolbox = await self._opened()
+        except _OpenFailed as failed:
+            _log.error("toolbox_not_open", why=str(failed), call=asked.call, tool=asked.tool)
+            result = ToolResult(asked.key, ok=False, result=_AWAY, pid=os.getpid(), unknown=True)
+            return msgspec.json.encode(result)
+        return msgspec.json.encode(await toolbox.settle(asked))
 
     async def context(self, phone: str, called: str, attested: bool) -> bytes:
         """What is known of a caller. Raises what opening the toolbox raised: a greeting is needed anyway."""

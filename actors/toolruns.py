@@ -11,13 +11,14 @@ from engine.actor import Ref
 from engine.calllog import CallLog
 from engine.callrows import LogTool, kept_arguments
 from engine.clock import wall
-from engine.history import Returned, unanswered
+from engine.history import Returned, spoken, unanswered
 from engine.messages import CallInfo, ToolCall, ToolRequest, ToolResult
 from engine.record import CallRecord
 from engine.tools import END_CALL, TRANSFER_CALL, ToolSpec, wrong_arguments
 
 VERBS = (END_CALL, TRANSFER_CALL)
 TOO_MANY = "too many tools in one turn: answer with what is known"
+TOO_MANY_IN_CALL = "no more tools in this call: answer with what is known, and offer what needs none"
 WRONG_REPLIES = 2  # in one turn; a model that has not learnt by then is made to answer, which is sooner heard
 ALONE = "run alone: ask for it again when the other tools have answered"
 TOO_LATE = "the call went on instead"
@@ -55,6 +56,7 @@ class ToolRuns:
         log: CallLog,
         legs: Legs,
         limit_per_turn: int,
+        limit: int,
     ) -> None:
         self._info = info
         self._record = record
@@ -64,7 +66,8 @@ class ToolRuns:
         self._names = [spec.name for spec in specs]
         self._log = log
         self._legs = legs
-        self._limit = limit_per_turn
+        self._limit_per_turn = limit_per_turn
+        self._limit = limit
         self._running: dict[str, _Run] = {}
         self._held: list[tuple[ToolCall, int]] = []
         self._pauses_s: list[float] = []
@@ -73,6 +76,11 @@ class ToolRuns:
     def busy(self) -> bool:
         """Whether a tool is running, or is held."""
         return bool(self._running or self._held)
+
+    @property
+    def used_up(self) -> bool:
+        """Whether the model has been told that there are no more tools in this call."""
+        return self._record.calls_made() > self._limit
 
     def verb(self, calls: tuple[ToolCall, ...]) -> ToolCall | None:
         """The call that ends the conversation, if the reply asks for no tool beside it."""
@@ -84,9 +92,13 @@ class ToolRuns:
         plan = Plan()
         verbs = [call for call in calls if call.name in VERBS]
         others = [call for call in calls if call not in verbs]
-        before = sum(map(len, self._record.called(turn))) - len(calls)
+        in_turn = sum(map(len, self._record.called(turn))) - len(calls)
+        in_call = self._record.calls_made() - len(calls)
         for place, call in enumerate(others):
-            if before + place >= self._limit:
+            if in_call + place >= self._limit:
+                plan.refused.append((call, TOO_MANY_IN_CALL))
+                plan.enough = True
+            elif in_turn + place >= self._limit_per_turn:
                 plan.refused.append((call, TOO_MANY))
                 plan.enough = True
             elif why := self._wrong(call):
@@ -109,15 +121,27 @@ class ToolRuns:
 
     def start(self, call: ToolCall, turn: int) -> None:
         """Runs a call that is in the session. Its key is the same whoever sends it again."""
-        info = self._info
+        info, record = self._info, self._record
         self._running[call.id] = run = _Run(call, turn, wall())
-        self._record.meta.tool_runs += 1
+        record.meta.tool_runs += 1
         self._log.log_call_event(info.call, "tool_called", {"turn": turn, "tool": call.name}, wall())
         self._log.write(self._row(run))
-        key = f"{info.call}:{call.id}"
         self._tools.tell(
-            ToolRequest(info.call, self._record.epoch, call.name, call.arguments, info.caller, key)
+            ToolRequest(
+                info.call,
+                record.epoch,
+                call.name,
+                call.arguments,
+                info.caller,
+                self._key(call.id),
+                info.attested,
+                spoken(record.items) if self._specs[call.name].wants_spoken else (),
+                tuple(self._key(unknown) for unknown in record.unknown()),
+            )
         )
+
+    def _key(self, call_id: str) -> str:
+        return f"{self._info.call}:{call_id}"
 
     @property
     def holding(self) -> bool:
@@ -162,7 +186,7 @@ class ToolRuns:
         run = self._running.pop(call_id, None)
         if run is None or self._record.has_result(call_id):
             return None
-        self._record.add(Returned(run.turn, call_id, result.result, result.ok))
+        self._record.add(Returned(run.turn, call_id, result.result, result.ok, result.unknown))
         at = wall()
         self._legs.tool(run.turn, self._record.meta.tool_runs, (at - run.began_at) * 1000, at)
         detail = {
@@ -171,6 +195,7 @@ class ToolRuns:
             "ok": result.ok,
             "pid": result.pid,
             "replayed": result.replayed,
+            "unknown": result.unknown,
         }
         self._log.log_call_event(self._info.call, "tool_returned", detail, at)
         self._log.write(self._row(run, result))

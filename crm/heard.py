@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from crm.saying import number, ordinal
 
-MAX_SAID = 400  # characters; nobody names a day or a time in more
+MAX_SAID = 400  # characters that are looked at: nobody names a day or a time in more
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _MONTH_NAMES = "january february march april may june july august september october november december"
@@ -49,7 +49,7 @@ def plain(said: str) -> str:
     """Lower-case words, one space between them. Numbers are digits, ordinals end in "th", times are h:mm, dates
     y-m-d or m/d/y; weekdays and months are in full.
     """
-    text = _HALF_OF_DAY.sub(r" \1m ", said[:MAX_SAID].lower())
+    text = _HALF_OF_DAY.sub(r" \1m ", said.lower())
     text = _OCLOCK.sub(" oclock ", text).replace("'", "").replace("’", "")
     text = " ".join(_numbers([_spelling(token) for token in _TOKEN.finditer(text)]))
     return _MILLENNIUM.sub(lambda found: str(2000 + int(found[1] or 0)), text)

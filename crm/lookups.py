@@ -16,7 +16,7 @@ _NO_MATCH = (
 )
 
 
-@TOOLS.tool()
+@TOOLS.tool(wants_spoken=True)
 async def lookup_customer(desk: Desk, name: str | None, car: str | None) -> dict[str, Any]:
     """The caller's own file. Where the caller is not verified it is found by what they say of themselves.
 

@@ -6,6 +6,7 @@ found here.
 
 import calendar
 import datetime as dt
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,7 +29,7 @@ from crm.numbered_days import (
 
 _W = "|".join(WEEKDAYS)
 _M = "|".join(MONTHS)
-_YEAR = r"(?: (?P<year>[12]\d{3}|20 \d\d))?(?![\w:])"
+_YEAR = r"(?: (?P<year>20\d\d|20 \d\d))?(?![\w:])"
 _COUNT = r"(?:about )?(?:a )?(?P<n>\d{1,4}|a|an)(?: of)? (?P<unit>day|week|month)s?"
 _THINGS = "one|slot|option|time|appointment|available|opening|open|thing|week|weekend|day|days|part|half|car|visit|call"
 _WINDOW = dt.timedelta(days=13)  # after a day that was named "after": two weeks, the day included
@@ -52,6 +53,9 @@ def named_days(text: str, today: dt.date) -> list[Named]:
     return found
 
 
+@functools.lru_cache(
+    maxsize=512
+)  # so that "the day after the day after ..." is read once, not once from each word
 def _named_at(text: str, at: int, today: dt.date) -> Named | None:
     for form, meaning in _FORMS:
         found = form.match(text, at)
@@ -196,7 +200,20 @@ def _weekday(found: re.Match[str], today: dt.date) -> Named:
     return one_day(meant, note, other, "weekday")
 
 
+def _nth_from_now(found: re.Match[str], today: dt.date) -> Named:
+    """ "two Mondays from now"."""
+    ahead = (WEEKDAYS.index(found["weekday"]) - today.weekday()) % 7 or 7
+    return one_day(today + dt.timedelta(days=ahead + 7 * (int(found["n"]) - 1)))
+
+
 # ------------------------------------------------------------ ranges
+
+
+def _nth_week(found: re.Match[str], today: dt.date) -> Named:
+    """ "the second week of December": its eighth to fourteenth."""
+    month, nth = MONTHS.index(found["month"]) + 1, int(found["nth"])
+    start = dt.date(today.year + (month < today.month), month, 7 * nth - 6)
+    return Named(start, start + dt.timedelta(days=6), "range")
 
 
 def _week(found: re.Match[str], today: dt.date) -> Named | None:
@@ -305,6 +322,8 @@ _FORMS: tuple[tuple[re.Pattern[str], _Meaning], ...] = tuple(
             rf"(?P<weekday>{_W})(?P<tail> week\b(?! of)| after next\b)?(?!\w)",
             _weekday,
         ),
+        (rf"(?P<n>[1-9]) (?P<weekday>{_W}) from (?:now|today)\b", _nth_from_now),
+        (rf"(?:the )?(?P<nth>[1-4])th (?:full )?week (?:of|in) (?P<month>{_M})\b", _nth_week),
         (r"(?:the )?week (?:of|starting|beginning) (?:on )?", _week_of),
         (rf"{_EDGE}(?:the )?(?:(?P<which>this|next|coming|following) )?week(?P<after> after next)?\b", _week),
         (r"(?:(?P<which>this coming|this|next|the) )?weekend\b", _weekend),

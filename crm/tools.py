@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from crm import appointments, lookups, once, vins
+from crm.cache import RedisCache
 from crm.context import House, Known, look_up
 from crm.desk import TOOLS, Desk
 from crm.nhtsa import Nhtsa
@@ -71,9 +72,12 @@ class DealershipTools:
         house: House,
         now: Callable[[], dt.datetime],
         limits: Limits = Limits(),
+        cache: RedisCache | None = None,
     ) -> None:
+        """`cache` is what others here keep things in; it is opened and closed with the rest."""
         self._records = records
         self._nhtsa = nhtsa
+        self._cache = cache
         self._house = house
         self._now = now
         self._limits = limits
@@ -82,17 +86,24 @@ class DealershipTools:
     async def open(self) -> None:
         """Connects. Raises a sentence that says what to do."""
         await self._records.open()
+        if self._cache is not None:
+            await self._cache.open()
         # The first look-up compiles and prepares what all others need.
         await self.context("anonymous", "", attested=False)
         workshop = self._known.workshop
         if workshop is None:
-            _log.error("no_workshop", what_to_do="run `python -m crm setup FILE`, or `python -m crm seed` for the demo's")
+            _log.error(
+                "no_workshop",
+                what_to_do="run `python -m crm setup FILE`, or `python -m crm seed` for the demo's",
+            )
         elif workshop.time_zone != self._house.timezone:
             _log.warning("other_time_zone", counts=workshop.time_zone, TIMEZONE=self._house.timezone)
 
     async def close(self) -> None:
         """Closes connections; safe to run twice."""
         await self._nhtsa.close()
+        if self._cache is not None:
+            await self._cache.close()
         await self._records.close()
 
     # ------------------------------------------------------------ tools

@@ -137,12 +137,16 @@ class Toolset:
         return tuple(tool.spec for tool in self.tools.values())
 
     def tool(
-        self, changes: bool = False, outcome: str = "", logged: tuple[str, ...] = ()
+        self,
+        changes: bool = False,
+        outcome: str = "",
+        logged: tuple[str, ...] = (),
+        wants_spoken: bool = False,
     ) -> Callable[[_F], _F]:
         """Decorates a tool's function, which stays as it is; the rest is as in `ToolSpec`. Raises `BadTool`."""
 
         def collect(function: _F) -> _F:
-            made = tool_of(function, changes, outcome, logged)
+            made = tool_of(function, changes, outcome, logged, wants_spoken)
             if made.spec.name in self.tools:
                 raise BadTool(f"there are two tools {made.spec.name}: rename one")
             self.tools[made.spec.name] = made
@@ -159,7 +163,11 @@ class Toolset:
 
 
 def tool_of(
-    function: Function, changes: bool = False, outcome: str = "", logged: tuple[str, ...] = ()
+    function: Function,
+    changes: bool = False,
+    outcome: str = "",
+    logged: tuple[str, ...] = (),
+    wants_spoken: bool = False,
 ) -> Tool:
     """Makes a tool of a function. Raises `BadTool` with what to write instead."""
     name = function.__name__
@@ -178,7 +186,9 @@ def tool_of(
     stray = [one for one in logged if one not in arguments]
     if stray:
         raise BadTool(f"{name} has no argument {stray[0]!r}, which the log is to keep: correct `logged`")
-    return Tool(function, ToolSpec(name, summary, parameters, changes, outcome, logged), arguments)
+    return Tool(
+        function, ToolSpec(name, summary, parameters, changes, outcome, logged, wants_spoken), arguments
+    )
 
 
 def _arguments(function: Function, described: Mapping[str, str]) -> dict[str, _Argument]:
@@ -278,10 +288,8 @@ def _lenient(value: Any, argument: _Argument) -> Any:
 
 def _shown(value: Any) -> str:
     """A wrong value for a message to the model: its JSON, cut short."""
-    if isinstance(value, str):
-        value = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
     try:
         text = msgspec.json.encode(value).decode()
     except (ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
         text = type(value).__name__
-    return text if len(text) <= _SHOWN + 5 else f"{text[:_SHOWN]}..."
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -245,9 +245,9 @@ class CallLog:
                 # Two processes that lock calls in the same order can't lock each other out.
                 if told:
                     await connection.execute(statement, sorted(told, key=lambda row: str(row["call"])))
-            ended = {row["call"] for kind, row in rows if kind in (FinalizeCall, LogUsage)}
-            if ended:
-                settled = [{"settled": call} for call in sorted(ended)]
+            touched = {row["call"] for kind, row in rows if kind in (OpenCall, LogUsage, FinalizeCall)}
+            if touched:
+                settled = [{"settled": call} for call in sorted(touched)]
                 await connection.execute(self._settle_costs, settled)
 
     def _settle(self, rows: int) -> None:

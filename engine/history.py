@@ -69,6 +69,11 @@ class Said(Item):
         whole_ms = self.audio_ms or len(self.text) * MS_A_CHARACTER
         return cut_at_word(self.text, self.played_ms / whole_ms if whole_ms else 0.0)
 
+    @property
+    def begun(self) -> bool:
+        """Whether the caller has heard, or will hear, at least its first sounds."""
+        return self.state is not Playback.DROPPED or self.played_ms > 0
+
 
 class Called(Item):
     """Tools that the model asked for, in one reply."""
@@ -83,6 +88,7 @@ class Returned(Item):
     id: str
     result: str
     ok: bool
+    unknown: bool = False  # whether it was done
 
 
 class ReplyDone(Item):
@@ -136,6 +142,12 @@ def unfinished_turn(items: list[AnyItem]) -> int | None:
         return None
     waits = any(turn == last.turn for turn, _ in unanswered(items))
     return last.turn if waits or not reply_is_whole(items, last.turn) else None
+
+
+def spoken(items: list[AnyItem]) -> tuple[str, ...]:
+    """The agent's sentences that were begun, oldest first. Each is whole: where one was cut is an estimate, and who
+    may have heard a word is taken to have heard it."""
+    return tuple(item.text for item in items if isinstance(item, Said) and item.begun)
 
 
 def model_messages(items: list[AnyItem]) -> list[dict[str, Any]]:

@@ -458,7 +458,13 @@ class ModelDone(Message, frozen=True):
 
 
 class ToolRequest(Message, frozen=True):
-    """Run one tool. `key` is the same whenever the same call is sent again; `caller` is E.164."""
+    """Run one tool. `key` is the same whenever the same call is sent again; `caller` is E.164 or "anonymous", and
+    `attested` if the number is vouched for (STIR level A).
+
+    `spoken`: sentences of the agent's of which the caller has heard, or is about to hear, at least the beginning,
+    newest last; only for a tool that wants them. `unsettled`: the keys of earlier changes in this call of which it is
+    unknown whether they were done.
+    """
 
     call: str
     epoch: int
@@ -472,9 +478,8 @@ class ToolRequest(Message, frozen=True):
 
 
 class ToolResult(Message, frozen=True):
-    """`result` is JSON text for the model. `ok` false: it did not do what was asked, and says why.
-
-    `unknown`: whether it did, nobody knows.
+    """`result` is JSON text for the model. `ok` false: it did not do what was asked, and says why; `unknown`: of a
+    change that may have been made all the same.
     """
 
     key: str

@@ -15,6 +15,7 @@ import msgspec
 
 from engine.clock import now
 from engine.messages import Failure, ModelDelta, ModelDone, Others, Respond, Trouble, Usage
+from engine.overlong import Measure
 from engine.routes import Route, Routes
 from engine.settings import Settings
 
@@ -74,6 +75,7 @@ class RoutedModel:
     ) -> AsyncGenerator[ModelDelta | ModelDone, None]:
         limit_s, what, first = self._first_s(route), "first token", True
         began_s = now()
+        measure = Measure()
         async with aclosing(route.way.stream(ask)) as pieces:
             while True:
                 try:
@@ -88,7 +90,14 @@ class RoutedModel:
                 if first and now() - began_s <= self._first_token_s:
                     self._slow.discard(route.name)
                 first = False
+                cut = None
+                if isinstance(piece, ModelDelta):
+                    piece, cut = measure.take(piece)
                 yield piece
+                if cut is not None:
+                    log.warning("%s goes on for ever (%s): not read on", route.name, cut.finish)
+                    yield cut
+                    return
                 if isinstance(piece, ModelDone):
                     async for _ in pieces:  # lets it read its body out, so that the connection is kept
                         pass

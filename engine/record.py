@@ -87,9 +87,17 @@ class CallRecord:
         """The tools that were called in that turn, by each reply that called some."""
         return [item.calls for item in self._items.values() if isinstance(item, Called) and item.turn == turn]
 
+    def calls_made(self) -> int:
+        """How many calls of tools there were."""
+        return sum(len(item.calls) for item in self._items.values() if isinstance(item, Called))
+
     def has_result(self, call_id: str) -> bool:
         """Whether that tool call has its result."""
         return any(isinstance(item, Returned) and item.id == call_id for item in self._items.values())
+
+    def unknown(self) -> list[str]:
+        """The ids of tool calls of which it is not known whether they were done."""
+        return [item.id for item in self._items.values() if isinstance(item, Returned) and item.unknown]
 
     # --- the stream, and what was heard in it
 

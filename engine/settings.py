@@ -351,6 +351,12 @@ class Settings(BaseSettings):
         le=10,
         description="While Redis is away, how often each process asks whether it is back, in seconds: calls are unprotected until then",
     )
+    cache_wait_ms: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Longest wait for what the dealership's part keeps in Redis (callers, decoded VINs), in ms; then it is looked up again, which is what the wait should save",
+    )
     outage_s: float = Field(
         120.0,
         ge=1,
@@ -442,6 +448,12 @@ class Settings(BaseSettings):
 
     # --- tools
     tool_timeout_s: float = Field(8.0, gt=0, description="Longest wait for a tool, in seconds")
+    tool_settle_s: float = Field(
+        4.0,
+        gt=0,
+        le=20,
+        description="Longest time after that in which it is found out whether a change was made, in seconds: the caller is told nothing before",
+    )
     context_s: float = Field(
         1.5,
         gt=0,
@@ -454,6 +466,11 @@ class Settings(BaseSettings):
         description="Longest time in which a ToolActor connects to Postgres, in seconds, before what is asked of it has failed; it tries again with the next",
     )
     tool_calls_per_turn: int = Field(8, ge=1, description="Most tool calls in one turn of the caller's")
+    max_tool_calls: int = Field(
+        60,
+        ge=1,
+        description="Most tool calls in one call; then the model is told so, and has to answer without: a caller's business takes ten, and a model in a loop makes hundreds",
+    )
     tool_replicas: int = Field(2, ge=2, description="Least number of ToolActor replicas")
     tool_replicas_max: int = Field(4, ge=2, description="Most ToolActor replicas")
     nhtsa_base_url: str = Field(

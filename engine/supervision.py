@@ -20,9 +20,10 @@ the end that is the caller, who hears one true sentence and is put through.
     a stream             Twilio, or silence                 a new one, `streams` in a call    as a CallActor
     a vendor's socket    its reader, or a timer             at once, then after `SOCKETS`     engine/routes.py takes
                                                                                               another vendor
-    a ToolActor replica  Serve; a call's ToolPort, by the   the same key, each                the model is told that
-                         lost answer                        `TOOL_AGAIN_S`, until             it is not known whether
-                                                            TOOL_TIMEOUT_S                    it was done
+    a ToolActor replica  Serve; a call's ToolPort, by the   the same key, each                a change is settled for
+                         lost answer                        `TOOL_AGAIN_S`, until             TOOL_SETTLE_S; then it
+                                                            TOOL_TIMEOUT_S                    is unknown, and the
+                                                                                              model is told so
     Redis                a write that is late or refused    looks, each REDIS_LOOK_S, for     tools change nothing,
                                                             ever: engine/reach.py             and new calls are put
                                                                                               through

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from engine.messages import CallerContext, ToolRequest, ToolResult
+from engine.overlong import OVERLONG
 
 
 class ToolSpec(msgspec.Struct, frozen=True):
@@ -16,7 +17,8 @@ class ToolSpec(msgspec.Struct, frozen=True):
     `parameters` is a JSON schema that OpenAI's strict mode takes. `changes` marks tools that write: their
     results are stored under the request's idempotency key. `outcome` is what a successful run makes of a call
     ("booked"), "" for one that changes nothing of it: see `engine.outcomes`. `logged` names the arguments that the call
-    log keeps; what callers tell of themselves (names, numbers) is none of its business.
+    log keeps; what callers tell of themselves (names, numbers) is none of its business. `wants_spoken`: its
+    requests tell what the agent has said.
     """
 
     name: str
@@ -25,6 +27,7 @@ class ToolSpec(msgspec.Struct, frozen=True):
     changes: bool = False
     outcome: str = ""
     logged: tuple[str, ...] = ()
+    wants_spoken: bool = False
 
 
 class Toolbox(Protocol):
@@ -40,6 +43,12 @@ class Toolbox(Protocol):
 
     async def run(self, request: ToolRequest) -> ToolResult:
         """Runs one tool. Never raises for bad arguments: those are results with `ok` false, told to the model."""
+
+    async def settle(self, request: ToolRequest) -> ToolResult:
+        """What became of a change whose answer did not come: its result, read back by the request's key. If nothing
+        became of it, nothing will: the key is void from now on, a late request with it gets the same "no", and that is
+        the result. `unknown` only if even that can't be found out.
+        """
 
     async def context(self, phone: str, called: str, attested: bool) -> CallerContext:
         """What is known of the caller with this E.164 number (or "anonymous") dialling `called`.
@@ -77,6 +86,10 @@ def engine_verbs(can_transfer: bool) -> tuple[ToolSpec, ...]:
 
 def wrong_arguments(arguments: str) -> str:
     """Why a model's arguments are none, for the model; "" if they are a JSON object, or nothing at all."""
+    if arguments == OVERLONG:
+        return (
+            "the arguments were too long, and nothing was run: give what the tool asks for, and nothing else"
+        )
     if not arguments.strip():
         return ""
     try:

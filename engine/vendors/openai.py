@@ -29,6 +29,9 @@ log = logging.getLogger("engine.vendors.openai")
 
 WARM_LIMIT_S = 2.0
 READ_OUT_LIMIT_S = 0.5
+EVENT_MOST = (
+    64 * 1024
+)  # bytes; some servers send a whole call of a tool in one, which engine/overlong.py limits
 KEEP_ALIVE_S = 120.0  # the SDK's 5 s would make most turns of a call pay for a new connection
 FILTERED = "content_filter"  # a finish_reason, and the code of a refusal
 _NEVER_AGAIN = {"insufficient_quota", "model_not_found", "invalid_api_key"}
@@ -252,11 +255,16 @@ def _cause(error: BaseException) -> str:
 
 
 async def _events(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The data of each server-sent event (WHATWG, HTML: Server-sent events); one that the end cuts off, too."""
+    """The data of each server-sent event (WHATWG, HTML: Server-sent events); one that the end cuts off, too.
+
+    Raises `msgspec.DecodeError` for one that is over `EVENT_MOST`, of which no more is read.
+    """
     rest = b""
     data: list[bytes] = []
     async for piece in body:
         *lines, rest = (rest + piece).split(b"\n")
+        if len(rest) + sum(map(len, data)) > EVENT_MOST:
+            raise msgspec.DecodeError(f"an event is over {EVENT_MOST} bytes")
         for line in lines:
             line = line.removesuffix(b"\r")
             if line.startswith(b"data:"):
@@ -285,7 +293,7 @@ async def _usage_in(events: AsyncIterator[bytes]) -> Usage | None:
 
 async def _read_out(events: AsyncIterator[bytes]) -> None:
     """Reads a body to its end, so that its connection may be used again; whatever comes, the reply is over."""
-    with contextlib.suppress(TimeoutError, httpx2.HTTPError, aiohttp.ClientError):
+    with contextlib.suppress(TimeoutError, msgspec.DecodeError, httpx2.HTTPError, aiohttp.ClientError):
         async with asyncio.timeout(READ_OUT_LIMIT_S):
             async for _ in events:
                 pass

@@ -256,10 +256,11 @@ async def test_a_booking_whose_commit_was_lost_is_told_as_unknown_while_postgres
 ) -> None:
     async with cut_at_commit(seeded_url, make_tools, ask_of, reaches_it=reaches_it, run_s=1.5) as (cut, ask):
         result, answer = await ask("book_appointment", key="K", **BOOKING)
-        assert not result.ok
+        assert (result.ok, result.unknown) == (False, True)
         assert "not known whether" in answer["error"]
-        _, refused = await ask("book_appointment", **BOOKING)
+        result, refused = await ask("book_appointment", **BOOKING)
         assert "can't be reached" in refused["error"], "nothing was sent: that is no secret"
+        assert not result.unknown
         cut.away = False
         async with asyncio.timeout(30):  # until a look has found that it is back
             while not (again := (await ask("book_appointment", key="K", epoch=2, **BOOKING))[0]).ok:  # noqa: ASYNC110

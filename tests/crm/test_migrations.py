@@ -185,3 +185,49 @@ async def test_seeding_twice_and_at_once_adds_nothing_and_overwrites_nothing(pos
     finally:
         await connection.close(timeout=10)
     assert price == 8900
+
+
+OLD_CALLS = """
+INSERT INTO call_log (call, answered_at, ended_at, outcome) VALUES
+    ('CAbooked', now(), now(), 'transferred'), ('CAmoved', now(), now(), 'lost'), ('CAtaken', now(), now(), 'failed'),
+    ('CAasked', now(), now(), 'caller_hung_up'), ('CAsilent', now(), now(), 'silent'),
+    ('CArang', NULL, now(), 'abandoned'), ('CAfull', NULL, now(), 'refused'), ('CAopen', now(), NULL, NULL);
+INSERT INTO tool_result (key, call, tool, result, created_at) VALUES
+    ('1', 'CAbooked', 'book_appointment', '{"booked": true}', now()),
+    ('2', 'CAmoved', 'cancel_appointment', '{"cancelled": true}', now() - interval '2 min'),
+    ('3', 'CAmoved', 'reschedule_appointment', '{"rescheduled": true}', now() - interval '1 min'),
+    ('4', 'CAmoved', 'book_appointment', '{"booked": false, "error": "no"}', now()),
+    ('5', 'CAtaken', 'book_appointment', '{"booked": false, "error": "no"}', now());
+INSERT INTO call_transcript (call, turn, "index", speaker, text, at, interrupted) VALUES
+    ('CAsilent', 1, 1, 'agent', 'Hello?', now(), false),
+    ('CAasked', 2, 0, 'caller', 'open today?', now(), false), ('CAasked', 2, 1, 'agent', 'Yes.', now(), false);
+"""
+
+
+async def test_old_calls_keep_how_they_ended_and_learn_what_came_of_them_both_ways(empty_url: str) -> None:
+    async def found(columns: str) -> dict[str, tuple[str | None, ...]]:
+        calls = await connection.fetch(f"SELECT call, {columns} FROM call_log")
+        return {row["call"]: tuple(row.values())[1:] for row in calls}
+
+    assert (await asyncio.to_thread(alembic, empty_url, "upgrade", "0001")).returncode == 0
+    connection = await asyncpg.connect(empty_url, timeout=30)
+    try:
+        await connection.execute(OLD_CALLS)
+        before = await found("outcome")
+        up = await asyncio.to_thread(alembic, empty_url, "upgrade", "0002")
+        assert up.returncode == 0, up.stderr
+        assert await found("ending, outcome") == {
+            "CAbooked": ("transferred", "booked"),
+            "CAmoved": ("lost", "moved"),
+            "CAtaken": ("failed", "failed"),
+            "CAasked": ("caller_hung_up", "answered"),
+            "CAsilent": ("silent", "abandoned"),
+            "CArang": ("abandoned", "abandoned"),
+            "CAfull": ("refused", "failed"),
+            "CAopen": (None, None),
+        }
+        down = await asyncio.to_thread(alembic, empty_url, "downgrade", "0001")
+        assert down.returncode == 0, down.stderr
+        assert await found("outcome") == before
+    finally:
+        await connection.close(timeout=10)

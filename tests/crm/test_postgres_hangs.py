@@ -5,57 +5,26 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 from crm.tools import DealershipTools
+from tests.stall import Stall, stall_before
 
 LIMIT_S = 1.0
-
-
-class Stall:
-    """Stands before Postgres; while `flowing` is not set, nothing gets through."""
-
-    def __init__(self, url: str) -> None:
-        self._host, self._port = urlsplit(url).hostname, urlsplit(url).port
-        self.flowing = asyncio.Event()
-        self.flowing.set()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_connection(self._host, self._port)
-        try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._pass(reader, up_writer))
-                both.create_task(self._pass(up_reader, writer))
-        except* OSError:
-            pass  # one side is gone, and the other goes with it
-        finally:
-            writer.transport.abort()
-            up_writer.transport.abort()
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            await self.flowing.wait()
-            writer.write(data)
-        writer.close()
 
 
 @asynccontextmanager
 async def stalled(
     url: str, make_tools: Callable[..., DealershipTools]
 ) -> AsyncIterator[tuple[Stall, DealershipTools]]:
-    stall = Stall(url)
-    server = await asyncio.start_server(stall.serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    there = url.replace(f":{urlsplit(url).port}/", f":{port}/")
-    toolbox = make_tools(database_url=there, postgres_s=LIMIT_S)
-    await toolbox.open()
-    try:
-        stall.flowing.clear()
-        yield stall, toolbox
-    finally:
-        stall.flowing.set()
-        await toolbox.close()
-        server.close()
+    async with stall_before(url) as (stall, there):
+        toolbox = make_tools(database_url=there, postgres_s=LIMIT_S)
+        await toolbox.open()
+        try:
+            stall.flowing.clear()
+            yield stall, toolbox
+        finally:
+            stall.flowing.set()
+            await toolbox.close()
 
 
 async def test_one_tool_waits_for_a_postgres_that_hangs_and_the_others_say_at_once_that_it_is_away(

@@ -3,7 +3,7 @@
 import datetime as dt
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crm import saying
@@ -202,5 +202,6 @@ def test_no_digit_is_in_prices_durations_and_numbers(a: int, b: int) -> None:
 
 
 @given(st.text())
+@example("Lada ٢١٠٧ ½ ² ፩")
 def test_no_digit_of_any_script_is_in_a_car_or_phone_number(text: str) -> None:
     assert not any(letter.isdigit() for letter in saying.car(text) + saying.phone(text))

@@ -342,7 +342,11 @@ async def test_without_nhtsa_the_year_is_still_known(make_tools: Any, ask_of: An
         ("lookup_customer", '{"name": null, "phone": "+13125550117"}', "phone"),
         ("get_available_slots", '{"service": "oil change"}', "YYYY-MM-DD"),
         ("get_available_slots", '{"service": "oil change", "date": "when the moon is full"}', "YYYY-MM-DD"),
-        ("book_appointment", '{"service": "oil change", "date": "2026-11-27", "time": "25:00"}', "no time 25:00"),
+        (
+            "book_appointment",
+            '{"service": "oil change", "date": "2026-11-27", "time": "25:00"}',
+            "no time 25:00",
+        ),
         ("cancel_appointment", '{"appointment_id": 99999999999}', "appointment_id"),
         ("cancel_appointment", '{"appointment_id": -1}', "no appointment with this id"),
         ("decode_vin", '{"vin": "%s"}' % ("A" * 300), "vin"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import msgspec
 import psutil
 import pytest
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import telemetry
 from engine.calllog import CallLog
-from engine.callrows import Leg, Speaker
+from engine.callrows import Leg, LogTool, Speaker, kept_arguments
 from engine.calltables import metadata
 from engine.clock import outside, run_virtual
 from engine.messages import Usage
@@ -191,6 +192,44 @@ async def test_a_resumed_call_neither_fails_nor_doubles(pg: AsyncEngine, log: Ca
     [line] = await rows(pg, "SELECT text, interrupted FROM call_transcript")
     assert line == {"text": "Good morning", "interrupted": True}
     assert await rows(pg, "SELECT value_ms FROM call_metric") == [{"value_ms": 81.0}]
+
+
+async def test_a_run_that_is_known_is_not_told_anew(pg: AsyncEngine, log: CallLog) -> None:
+    begun = LogTool("CA1", "call_1_0", 2, "book", {"day": "Friday"}, NOON)
+    log.write(begun)
+    assert await log.flush(PATIENCE)
+    assert (await rows(pg, "SELECT unknown, took_ms FROM call_tool")) == [{"unknown": True, "took_ms": None}]
+    log.write(msgspec.structs.replace(begun, ok=True, unknown=False, made="booked", took_ms=300.0))
+    # Its host dies before that is in the session, and the next one asks again with the same key.
+    again = msgspec.structs.replace(begun, at=NOON + 5)
+    log.write(again)
+    log.write(
+        msgspec.structs.replace(again, ok=True, unknown=False, replayed=True, made="booked", took_ms=2.0)
+    )
+    assert await log.flush(PATIENCE)
+    [run] = await rows(pg, "SELECT * FROM call_tool")
+    assert (run["ok"], run["unknown"], run["replayed"], run["took_ms"]) == (True, False, False, 300.0)
+    assert (run["made"], run["at"], run["arguments"]) == (
+        "booked",
+        datetime.fromtimestamp(NOON, UTC),
+        {"day": "Friday"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        ('{"day": "Friday", "n": 2, "name": "Sarah", "more": {"a": 1}}', {"day": "Friday", "n": 2}),
+        ('{"day": "' + "x" * 500 + '"}', {"day": "x" * 200}),
+        ('{"day": null, "n": [1]}', {}),
+        ("", {}),
+        ('"day"', {}),
+        ("{day: Friday}", {}),
+        ("[" * 100_000, {}),
+    ],
+)
+def test_of_a_runs_arguments_only_those_are_kept_that_are_named(arguments: str, kept: dict[str, Any]) -> None:
+    assert kept_arguments(arguments, ("day", "n", "more")) == kept
 
 
 async def test_rows_that_arrive_before_their_call_is_opened_are_kept(pg: AsyncEngine, log: CallLog) -> None:

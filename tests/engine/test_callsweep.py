@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -105,17 +106,30 @@ async def test_a_real_end_told_after_the_sweep_stands(pg: AsyncEngine, log: Call
     assert (await the_call(pg))["ending"] == "completed"
 
 
-async def test_a_real_end_told_during_the_sweep_stands(pg: AsyncEngine, log: CallLog) -> None:
+@pytest.mark.parametrize(
+    ("known", "told", "stands"),
+    [
+        (False, "ending = 'completed', outcome = 'answered', ended_at = :at", ("completed", "answered")),
+        (False, "ending = 'dropped', ended_at = :at", ("dropped", None)),
+        (True, "outcome = 'booked'", ("dropped", "booked")),
+    ],
+)
+async def test_a_real_end_told_during_the_sweep_stands(
+    pg: AsyncEngine, log: CallLog, known: bool, told: str, stands: tuple[str, str | None]
+) -> None:
     log.open_call(info())
+    if known:
+        log.finalize_call_log("CA1", End.DROPPED, NOON + 30)
     assert await log.flush(PATIENCE)
     waiting = "datname = current_database() AND wait_event_type = 'Lock'"
     blocked = f"SELECT 1 FROM pg_stat_activity WHERE {waiting}"
+    at = {"at": datetime.fromtimestamp(NOON + 60, UTC)} if ":at" in told else {}
     async with pg.begin() as ending:
-        end = "UPDATE call_log SET ending = 'completed', outcome = 'x', ended_at = started_at + interval '1 minute'"
-        await ending.execute(sa.text(end))
+        await ending.execute(sa.text(f"UPDATE call_log SET {told}"), at)
         sweep = asyncio.create_task(finish_dead_calls(pg, HOUR))
         async with asyncio.timeout(PATIENCE):
             while not await rows(pg, blocked):
                 assert not sweep.done()
     assert await sweep == []
-    assert (await the_call(pg))["ending"] == "completed"
+    call = await the_call(pg)
+    assert (call["ending"], call["outcome"]) == stands

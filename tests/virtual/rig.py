@@ -66,12 +66,20 @@ CALLER = "+13125550142"
 GREETING = "Hello, this is the garage. How can I help?"
 MS_A_CHARACTER = 60
 REFUSALS = {400: Trouble.UNFIT, 401: Trouble.FOR_GOOD, 404: Trouble.FOR_GOOD}
+VOID = '{"error":"this was not done, and will not be"}'
 _RUN = re.compile(rb"(.)\1*", re.DOTALL)
 
 
 def new_settings(**changes: Any) -> Settings:
     """Settings of a test, whatever the environment and .env say."""
     return Settings(_env_file=None, **changes)  # type: ignore[call-arg]
+
+
+SPECS = (
+    ToolSpec("book", "Books.", {}, changes=True, outcome="booked", logged=("day",)),
+    ToolSpec("get_slots", "Finds.", {}),
+    ToolSpec("who", "Tells who it is.", {}, wants_spoken=True),
+)
 
 
 class Ear:
@@ -358,24 +366,42 @@ class Brain:
 
 
 class Tools:
-    """The tool pool, scripted: the first run of a key does the work, later ones get its stored result."""
+    """The tool pool, scripted: the first run of a key does the work, later ones get its stored result.
 
-    def __init__(self, took_s: float = 0.5) -> None:
+    `reply_s` is how long a result is on its way back; `settle_s` how long it takes to settle a change.
+    """
+
+    def __init__(self, took_s: float = 0.5, reply_s: float = 0.0, settle_s: float = 0.1) -> None:
         self.took_s = took_s
+        self.reply_s = reply_s
+        self.settle_s = settle_s
         self.asked: list[ToolRequest] = []
+        self.settled: list[ToolRequest] = []
         self.done: dict[str, str] = {}
 
     async def run(self, request: ToolRequest) -> ToolResult:
         """Runs one tool; work that was begun is finished although nobody waits for it."""
         self.asked.append(request)
         if request.key in self.done:
-            return ToolResult(request.key, True, self.done[request.key], replayed=True)
+            return self._stored(request, replayed=True)
         return await asyncio.shield(asyncio.ensure_future(self._work(request)))
+
+    async def settle(self, request: ToolRequest) -> ToolResult:
+        """Reads the result back; if there is none, makes the key void."""
+        self.settled.append(request)
+        await asyncio.sleep(self.settle_s)
+        self.done.setdefault(request.key, VOID)
+        return self._stored(request, replayed=True)
 
     async def _work(self, request: ToolRequest) -> ToolResult:
         await asyncio.sleep(self.took_s)
         self.done.setdefault(request.key, json.dumps({"done": request.tool}))
-        return ToolResult(request.key, True, self.done[request.key])
+        await asyncio.sleep(self.reply_s)
+        return self._stored(request)
+
+    def _stored(self, request: ToolRequest, *, replayed: bool = False) -> ToolResult:
+        result = self.done[request.key]
+        return ToolResult(request.key, result != VOID, result, replayed=replayed)
 
 
 class Log(CallLog):
@@ -576,7 +602,9 @@ class Rig:
     def _make_call(self, start: Start, ref: Callable[[str], Ref]) -> Actor:
         def port(call: Ref) -> Ref:
             assert isinstance(call, CallActor)
-            return call.spawn(ToolPort(self.tools.run, self.settings.tool_timeout_s, call), "tools")
+            settings = self.settings
+            limits_s = settings.tool_timeout_s, settings.tool_settle_s
+            return call.spawn(ToolPort(self.tools, {"book"}, *limits_s, call), "tools")
 
         ports = CallPorts(
             stream=ref("stream"),
@@ -586,7 +614,7 @@ class Rig:
             model=self.model,
             log=self.log,
             tools=port,
-            specs=(ToolSpec("book", "Books.", {}, changes=True), ToolSpec("get_slots", "Finds.", {})),
+            specs=SPECS,
             context=CallerContext(self.greeting, "You answer a garage's telephone."),
         )
         actor = CallActor(start, self.observe(start, ports) if self.observe else ports, self.settings)

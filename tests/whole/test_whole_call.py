@@ -10,7 +10,7 @@ from engine.history import Called, Cause, ReplyDone, Returned, Said, TurnBegan
 from engine.messages import Playback
 from local.chat import Outcome
 from simulators.vendors import CACHED_TOKENS
-from tests.whole.bench import SARAH, Bench, Talk
+from tests.whole.bench import SARAH, Bench, Talk, eventually
 from tests.whole.booking import SLOTS, ZONE, next_tuesday, sarah_books
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
@@ -45,6 +45,7 @@ async def it_went_well(bench: Bench, talk: Talk) -> None:
     assert [event.detail["by"] for event in talk.call.journal.all("closed")] == ["server"]
     await it_was_booked(bench, talk)
     the_log_knows_it(log, talk)
+    await what_its_tools_did_and_what_it_used_is_logged(bench, talk)
     await every_leg_was_measured(bench, talk)
     await the_session_has_it(bench, talk)
 
@@ -93,7 +94,33 @@ def the_log_knows_it(log: dict, talk: Talk) -> None:
     assert log["cached_tokens"] == CACHED_TOKENS * len(done)
     assert log["prompt_tokens"] > 500 * len(done)
     assert log["completion_tokens"] > len(SLOTS.split())
+    assert (log["ending"], log["outcome"]) == ("completed", "booked")
     assert log["started_at"] <= log["answered_at"] < log["ended_at"]
+
+
+async def what_its_tools_did_and_what_it_used_is_logged(bench: Bench, talk: Talk) -> None:
+    runs = await bench.rows("SELECT * FROM call_tool WHERE call = $1 ORDER BY at", talk.sid)
+    assert [(run["tool"], run["ok"], run["unknown"]) for run in runs] == [
+        ("get_available_slots", True, False),
+        ("book_appointment", True, False),
+    ]
+    assert [run["made"] for run in runs] == ["", "booked"]
+    kept = [set(run["arguments"]) for run in runs]
+    assert kept == [{"service", "date"}, {"service", "date", "time"}]
+
+    async def settled() -> bool:
+        """The ingress tells what its stream used when that is over, which may be after the call's end."""
+        (log,) = await bench.rows("SELECT * FROM call_log WHERE call = $1", talk.sid)
+        used = await bench.rows("SELECT part FROM call_usage WHERE call = $1", talk.sid)
+        if not {"model", "speech"} <= {row["part"] for row in used}:
+            return False
+        assert len([row for row in used if row["part"] == "model"]) == 5
+        assert log["duration_ms"] / 2 < log["heard_ms"] < log["duration_ms"] * 1.5
+        assert log["spoken_chars"] > len(SLOTS)
+        assert log["cost_micros"] > 8500, "not even its minute on the telephone"
+        return log["heard_ms"] is not None
+
+    await eventually(settled, "what the call used")
 
 
 async def every_leg_was_measured(bench: Bench, talk: Talk) -> None:

@@ -1,4 +1,4 @@
-"""The demo itself, as `make demo` runs it: real speech both ways, a booking in Postgres, nothing left behind."""
+"""The demo itself, as `make demo` runs it: real speech both ways, a booking made, moved and cancelled, nothing left."""
 
 import json
 import os
@@ -79,17 +79,21 @@ def _left_running(run: str) -> list[str]:
     return [command for command in found if command]
 
 
-def test_a_caller_who_speaks_and_hears_gets_exactly_the_booking_they_wished_for(
-    runs: tuple[Run, Run],
-) -> None:
+def test_a_caller_who_speaks_and_hears_books_moves_and_cancels_as_they_wished(runs: tuple[Run, Run]) -> None:
     speaking, _ = runs
     result, output = speaking.result, speaking.output
     assert speaking.status == 0, output
-    assert [(b["service"], b["starts_at"]) for b in result["bookings"]] == [
-        (result["wish"]["service"], result["wish"]["starts_at"])
+    wish = result["wish"]
+    assert [(b["service"], b["starts_at"], b["status"]) for b in result["bookings"]] == [
+        (wish["service"], wish["moves_to"], "cancelled")
     ]
-    assert (result["ending"], result["outcome"]) == ("completed", "booked"), output
-    assert "said goodbye" in result["stages"], output
+    assert result["changes"][0]["what"] == "booked", output
+    assert result["changes"][-1]["what"] == "cancelled", output
+    assert wish["starts_at"] in [c["starts_at"] for c in result["changes"]], output
+    assert wish["starts_at"] != wish["moves_to"]
+    assert (result["ending"], result["outcome"]) == ("completed", "cancelled"), output
+    told = ["heard that it is booked", "heard that it is moved", "heard that it is cancelled", "said goodbye"]
+    assert [stage for stage in result["stages"] if stage in told] == told, output
     assert "Sarah" in result["agent_said"][0], output
     assert len(result["caller_heard_as"]) >= 3, output
     with wave.open(str(speaking.home / result["wav"])) as wav:

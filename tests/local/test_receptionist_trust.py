@@ -129,6 +129,22 @@ def test_what_was_booked_in_this_call_may_be_moved_and_cancelled_without_proof()
     assert call.ran == ["lookup_customer", "book_appointment", "reschedule_appointment", "cancel_appointment"]
 
 
+def test_what_was_booked_in_this_call_may_be_heard_without_proof() -> None:
+    call = unverified(booked=False)
+    call.say("an oil change on Friday at nine")
+    call.say("Jane Miller")
+    assert "You have an oil change on Friday" in call.say("When is my appointment?")
+
+
+def test_a_question_is_no_name() -> None:
+    call = unverified(booked=False)
+    call.say("an oil change on Friday at nine")
+    heard = call.say("what are your hours")
+    assert "We're open" in heard
+    assert heard.endswith("What name shall I put it under?")
+    assert rows(call) == []
+
+
 def test_a_yes_is_no_name() -> None:
     call = unverified(booked=False)
     call.say("an oil change on Friday at nine")
@@ -252,7 +268,9 @@ def test_what_was_given_up_is_said_not_to_be_done_and_may_be_tried_again() -> No
 def test_what_was_done_before_after_all_is_told_instead_of_done_twice() -> None:
     made = {"id": 1, "service": "oil change", "date": "2026-11-27", "time": "09:00", "weekday": "Friday"}
     call = Conversation(Doubtful(EARLIER | {"earlier": [{"booked": True, "appointment": made}]}), KNOWN)
-    assert "You're booked for an oil change on Friday" in call.say("an oil change on Friday at nine")
+    heard = call.say("an oil change on Friday at nine")
+    assert "You're booked for an oil change on Friday" in heard
+    assert heard.endswith("Is there anything else I can do for you?")
     assert call.ran == ["book_appointment"]
 
 
@@ -291,10 +309,16 @@ def test_a_full_day_leads_to_the_next_one_that_has_free_times() -> None:
     assert rows(call) == [("oil change", "2026-11-30", "08:30")]
 
 
-def test_what_a_tool_says_to_the_model_is_not_read_out() -> None:
+@pytest.mark.parametrize(
+    "why",
+    [
+        "The caller has no appointment with this id: see get_upcoming_appointments.",
+        "It is already cancelled: tell the caller so.",
+    ],
+)
+def test_what_a_tool_says_to_the_model_is_not_read_out(why: str) -> None:
     class Strict(Calendar):
         def cancel_appointment(self, appointment_id: int) -> dict[str, Any]:
-            why = "The caller has no appointment with this id: see get_upcoming_appointments."
             return {"cancelled": False, "error": why}
 
     calendar = Strict()

@@ -134,7 +134,7 @@ def house(settings: Settings) -> House:
         settings.timezone,
         settings.greeting,
         settings.system_prompt,
-        "attested",
+        settings.trust_caller_id,
     )
 
 

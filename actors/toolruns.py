@@ -135,7 +135,7 @@ class ToolRuns:
                 info.caller,
                 self._key(call.id),
                 info.attested,
-                spoken(record.items) if self._specs[call.name].wants_spoken else (),
+                spoken(record.items, turn) if self._specs[call.name].wants_spoken else (),
                 tuple(self._key(unknown) for unknown in record.unknown()),
             )
         )

@@ -14,7 +14,7 @@ from tests.virtual.rig import CALL, GREETING, Rig, Tools
 from tests.virtual.test_conversation import LONG, play
 
 BOOK = {"user": "book", "answer": {"calls": [{"name": "book"}]}}
-WHO = {"user": "who am i", "answer": {"calls": [{"name": "who"}]}}
+WHO = {"user": "who am i", "answer": {"say": "I will see who you are.", "calls": [{"name": "who"}]}}
 DONE = {"result": '{"done"', "answer": {"say": "It is done."}}
 NOT_DONE = {"result": "will not be", "answer": {"say": "That did not work."}}
 UNSURE = {"result": "not known whether", "answer": {"say": "I am not certain of that."}}
@@ -92,7 +92,9 @@ def test_a_change_is_settled_although_its_caller_has_hung_up(redis_url: str) -> 
     play(story, redis_url, BOOK, DONE, tools=Tools(took_s=600.0, settle_s=3.0))
 
 
-def test_a_tool_that_wants_them_gets_the_sentences_whose_first_sounds_were_heard(redis_url: str) -> None:
+def test_a_tool_that_wants_them_gets_the_sentences_that_were_begun_before_the_caller_spoke(
+    redis_url: str,
+) -> None:
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")
         await rig.mouth.say("Tell me a story")

@@ -89,6 +89,7 @@ class Returned(Item):
     result: str
     ok: bool
     unknown: bool = False  # whether it was done
+    settled: tuple[str, ...] = ()  # ids of those that were unknown before, and no longer are
 
 
 class ReplyDone(Item):

@@ -479,7 +479,8 @@ class ToolRequest(Message, frozen=True):
 
 class ToolResult(Message, frozen=True):
     """`result` is JSON text for the model. `ok` false: it did not do what was asked, and says why; `unknown`: of a
-    change that may have been made all the same.
+    change that may have been made all the same. `settled`: those of the request's `unsettled` keys of which
+    this result tells, or has made sure, what became of them.
     """
 
     key: str
@@ -489,6 +490,7 @@ class ToolResult(Message, frozen=True):
     pid: int = 0
     replayed: bool = False
     unknown: bool = False
+    settled: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------- runtime

@@ -58,6 +58,10 @@ def test_later_changes_know_which_earlier_ones_are_unknown(redis_url: str, lost:
         await rig.mouth.say("Then book another one")
         await rig.hears("It is done.")
         assert (rig.tools.asked[-1].tool, rig.tools.asked[-1].unsettled) == ("book", (first.key,))
+        await rig.quiet()
+        await rig.mouth.say("And book a third")
+        await rig.until(lambda: len(rig.tools.asked) == 3)
+        assert rig.tools.asked[-1].unsettled == ()  # the second told what became of the first
         (returned,) = [event.detail for event in rig.log.of(LogEvent) if event.kind == "tool_returned"][:1]
         assert returned["unknown"]
 

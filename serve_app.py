@@ -60,6 +60,7 @@ from engine.messages import CallerContext, CallInfo, HangUp, Start, ToolRequest,
 from engine.models import RoutedModel
 from engine.packed import PackedCalls
 from engine.redis_client import SessionAway
+from engine.routes import Route
 from engine.session import SessionStore
 from engine.settings import Settings, SettingsError, load_settings
 from engine.supervision import Supervision
@@ -88,14 +89,23 @@ REPLACED: dict[str, Any] = {"max_surge_percent": 100, "rolling_update_percentage
 
 def make_toolbox(settings: Settings) -> DealershipTools:
     """The dealership's tools, on its records."""
+    cache = make_cache(settings)
     return DealershipTools(
         make_records(settings),
-        Nhtsa(settings.nhtsa_base_url, timeout_s=settings.nhtsa_timeout_s),
+        make_nhtsa(settings, cache),
         house(settings),
         lambda: dt.datetime.now(dt.UTC),
         Limits(run=settings.tool_timeout_s * 7 / 8, context=settings.context_s + 0.5),
-        make_cache(settings),
+        cache,
     )
+
+
+def make_nhtsa(settings: Settings, cache: RedisCache) -> Nhtsa:
+    """The process's way to NHTSA."""
+    route: Route[None] = Route(
+        "NHTSA", None, settings.breaker_failures, settings.breaker_rest_s, settings.breaker_rest_most_s
+    )
+    return Nhtsa(settings.nhtsa_base_url, cache, route, timeout_s=settings.nhtsa_timeout_s)
 
 
 def make_cache(settings: Settings) -> RedisCache:
@@ -124,7 +134,7 @@ def house(settings: Settings) -> House:
         settings.timezone,
         settings.greeting,
         settings.system_prompt,
-        "attested",
+        settings.trust_caller_id,
     )
 
 

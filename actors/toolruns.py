@@ -135,7 +135,7 @@ class ToolRuns:
                 info.caller,
                 self._key(call.id),
                 info.attested,
-                spoken(record.items) if self._specs[call.name].wants_spoken else (),
+                spoken(record.items, turn) if self._specs[call.name].wants_spoken else (),
                 tuple(self._key(unknown) for unknown in record.unknown()),
             )
         )
@@ -182,11 +182,12 @@ class ToolRuns:
 
     def finish(self, result: ToolResult) -> int | None:
         """Puts a result into the record; the turn that it belongs to, or None for one that was had already."""
-        call_id = result.key.rpartition(":")[2]
+        call_id = _call_id(result.key)
         run = self._running.pop(call_id, None)
         if run is None or self._record.has_result(call_id):
             return None
-        self._record.add(Returned(run.turn, call_id, result.result, result.ok, result.unknown))
+        settled = tuple(map(_call_id, result.settled))
+        self._record.add(Returned(run.turn, call_id, result.result, result.ok, result.unknown, settled))
         at = wall()
         self._legs.tool(run.turn, self._record.meta.tool_runs, (at - run.began_at) * 1000, at)
         detail = {
@@ -222,6 +223,10 @@ class ToolRuns:
             made=spec.outcome if result.ok else "",
             took_ms=(wall() - run.began_at) * 1000,
         )
+
+
+def _call_id(key: str) -> str:
+    return key.rpartition(":")[2]
 
 
 def returned(turn: int, call: ToolCall, why: str = "") -> Returned:

@@ -123,7 +123,7 @@ class DealershipTools:
             arguments = tool.parse(request.arguments)
             async with asyncio.timeout(self._limits.run):
                 if tool.function is vins.decode_vin:
-                    answer = await tool.function(self._nhtsa, **arguments)
+                    answer = await tool.function(vins.Cars(self._nhtsa, self._now().year), **arguments)
                 else:
                     answer, replayed = await self._until_known(request, tool, arguments, attempts)
         except BadArguments as error:

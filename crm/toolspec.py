@@ -236,6 +236,8 @@ def _argument(
     except TypeError as error:
         raise BadTool(f"{where} has bounds that don't fit: {error}") from error
     kind, takes = _TYPES[base]
+    if base is str and any(bound.max_length for bound in getattr(hint, "__metadata__", ())):
+        takes = Annotated[str, Meta(min_length=1)]  # a signature may allow more than most texts need
     return _Argument(takes, hint, nullable, kind, description)
 
 

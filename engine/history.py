@@ -89,6 +89,7 @@ class Returned(Item):
     result: str
     ok: bool
     unknown: bool = False  # whether it was done
+    settled: tuple[str, ...] = ()  # ids of those that were unknown before, and no longer are
 
 
 class ReplyDone(Item):
@@ -144,10 +145,12 @@ def unfinished_turn(items: list[AnyItem]) -> int | None:
     return last.turn if waits or not reply_is_whole(items, last.turn) else None
 
 
-def spoken(items: list[AnyItem]) -> tuple[str, ...]:
-    """The agent's sentences that were begun, oldest first. Each is whole: where one was cut is an estimate, and who
-    may have heard a word is taken to have heard it."""
-    return tuple(item.text for item in items if isinstance(item, Said) and item.begun)
+def spoken(items: list[AnyItem], before: int) -> tuple[str, ...]:
+    """The agent's sentences that were begun before that turn, oldest first: what the caller had heard when they said
+    what it answers. Each is whole: where one was cut is an estimate, and who may have heard a word is taken to have
+    heard it."""
+    said = (item for item in items if isinstance(item, Said))
+    return tuple(item.text for item in said if item.turn < before and item.begun)
 
 
 def model_messages(items: list[AnyItem]) -> list[dict[str, Any]]:

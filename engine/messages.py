@@ -461,9 +461,9 @@ class ToolRequest(Message, frozen=True):
     """Run one tool. `key` is the same whenever the same call is sent again; `caller` is E.164 or "anonymous", and
     `attested` if the number is vouched for (STIR level A).
 
-    `spoken`: sentences of the agent's of which the caller has heard, or is about to hear, at least the beginning,
-    newest last; only for a tool that wants them. `unsettled`: the keys of earlier changes in this call of which it is
-    unknown whether they were done.
+    `spoken`: sentences of the agent's of which the caller had heard at least the beginning when they said what the tool
+    is run for, newest last; only for one that wants them. `unsettled`: the keys of earlier changes in this call of
+    which it is unknown whether they were done.
     """
 
     call: str
@@ -479,7 +479,8 @@ class ToolRequest(Message, frozen=True):
 
 class ToolResult(Message, frozen=True):
     """`result` is JSON text for the model. `ok` false: it did not do what was asked, and says why; `unknown`: of a
-    change that may have been made all the same.
+    change that may have been made all the same. `settled`: those of the request's `unsettled` keys of which
+    this result tells, or has made sure, what became of them.
     """
 
     key: str
@@ -489,6 +490,7 @@ class ToolResult(Message, frozen=True):
     pid: int = 0
     replayed: bool = False
     unknown: bool = False
+    settled: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------- runtime

@@ -96,8 +96,10 @@ class CallRecord:
         return any(isinstance(item, Returned) and item.id == call_id for item in self._items.values())
 
     def unknown(self) -> list[str]:
-        """The ids of tool calls of which it is not known whether they were done."""
-        return [item.id for item in self._items.values() if isinstance(item, Returned) and item.unknown]
+        """The ids of tool calls of which it is not known, by now, whether they were done."""
+        returned = [item for item in self._items.values() if isinstance(item, Returned)]
+        settled = {id for item in returned for id in item.settled}
+        return [item.id for item in returned if item.unknown and item.id not in settled]
 
     # --- the stream, and what was heard in it
 

@@ -471,6 +471,10 @@ class Settings(BaseSettings):
         ge=1,
         description="Most tool calls in one call; then the model is told so, and has to answer without: a caller's business takes ten, and a model in a loop makes hundreds",
     )
+    trust_caller_id: Literal["attested", "always", "never"] = Field(
+        "attested",
+        description="When a caller's number is enough for what is on file: `attested`, if the carrier vouches for it; `always`, though it can be forged; `never`. Else a second fact is asked for",
+    )
     tool_replicas: int = Field(2, ge=2, description="Least number of ToolActor replicas")
     tool_replicas_max: int = Field(4, ge=2, description="Most ToolActor replicas")
     nhtsa_base_url: str = Field(

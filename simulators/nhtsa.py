@@ -64,8 +64,11 @@ _MESSAGE = (
 
 
 def vin(serial: int) -> str:
-    """A valid VIN of a Honda Accord, another for each serial number: answers are cached by VIN."""
-    unchecked = f"1HGCM82603A{serial:06}"
+    """A valid VIN of a Honda Accord, of another kind for each of 1980 serial numbers: answers are cached by kind."""
+    kinds, years, plants = ("1HGCM826", "JHMCM565"), _YEAR_CODES, "ABCDEFGHJKLMNPRSTUVWXYZ0123456789"
+    rest, kind = divmod(serial, len(kinds))
+    rest, year = divmod(rest, len(years))
+    unchecked = f"{kinds[kind]}0{years[year]}{plants[rest % len(plants)]}{serial:06}"
     return unchecked[:8] + _check_digit(unchecked) + unchecked[9:]
 
 

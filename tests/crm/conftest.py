@@ -10,6 +10,7 @@ import asyncpg
 import msgspec
 import pytest
 
+from crm.cache import RedisCache
 from crm.context import House
 from crm.nhtsa import Nhtsa
 from crm.postgres import PostgresRecords
@@ -59,11 +60,13 @@ def make_tools(seeded_url: str, nhtsa_url: str) -> Callable[..., DealershipTools
         postgres_s: float = 3.0,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         now: Callable[[], dt.datetime] = lambda: NOW.astimezone(dt.UTC),
+        redis_url: str = "",
         **house: Any,
     ) -> DealershipTools:
         records = PostgresRecords(database_url, postgres_s)
         spoken_for = House("Trunkline Motors", "America/Chicago", **house)
-        return DealershipTools(records, Nhtsa(nhtsa_base_url), spoken_for, now, limits)
+        cache = RedisCache(redis_url, wait_s=5.0, connect_s=5.0, look_s=0.25) if redis_url else None
+        return DealershipTools(records, Nhtsa(nhtsa_base_url, cache), spoken_for, now, limits, cache)
 
     return make
 

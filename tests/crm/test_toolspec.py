@@ -219,6 +219,23 @@ def test_what_is_no_object_that_can_be_read_is_refused(arguments: str) -> None:
     reason.encode()
 
 
+async def spell(desk: Desk, vin: Annotated[str, Meta(max_length=800)]) -> dict[str, Any]:
+    """Takes a text that is longer than others.
+
+    Args:
+        vin: The number, spelled out
+    """
+    return {}
+
+
+def test_a_signature_may_take_longer_texts_than_others_do() -> None:
+    tool = tool_of(spell)
+    assert tool.parse(json.dumps({"vin": "x" * 800})) == {"vin": "x" * 800}
+    for wrong in ("x" * 801, ""):
+        with pytest.raises(BadArguments, match="vin is"):
+            tool.parse(json.dumps({"vin": wrong}))
+
+
 def test_arguments_that_are_too_long_are_not_even_parsed() -> None:
     fits = json.dumps(GOOD)
     fits += " " * (MAX_ARGUMENTS - len(fits))

@@ -56,7 +56,7 @@ WRONG = [
     ("BARGE_IN_MIN_WORDS", "0"), ("SILENCE_PROMPT_S", "8.1"), ("SILENCE_PROMPT_S", "0"),
     ("SILENCE_PROMPTS", "-1"), ("SILENCE_PROMPTS", "6"), ("FILLER_S", "0"), ("FILLER_S", "6.1"), ("MAX_CALL_S", "10"),
     ("PLAYBACK_LEAD_MS", "20"), ("PLAYBACK_LEAD_MS", "5000"),
-    ("MAX_TOOL_CALLS", "0"), ("TOOL_SETTLE_S", "0"), ("TOOL_SETTLE_S", "21"),
+    ("MAX_TOOL_CALLS", "0"), ("TRUST_CALLER_ID", "perhaps"), ("TOOL_SETTLE_S", "0"), ("TOOL_SETTLE_S", "21"),
     ("TOOL_TIMEOUT_S", "0"), ("TOOL_CALLS_PER_TURN", "0"), ("TOOL_REPLICAS", "1"), ("TOOL_REPLICAS_MAX", "1"),
     ("INGRESS_REPLICAS", "0"), ("ALLOW_UNSIGNED", "perhaps"), ("CALLS_PER_HOST", "0"), ("CAPACITY", "0"),
     ("SPARE_HOSTS", "0"), ("PLACEMENT", "nowhere"),

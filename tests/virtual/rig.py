@@ -401,7 +401,7 @@ class Tools:
 
     def _stored(self, request: ToolRequest, *, replayed: bool = False) -> ToolResult:
         result = self.done[request.key]
-        return ToolResult(request.key, result != VOID, result, replayed=replayed)
+        return ToolResult(request.key, result != VOID, result, replayed=replayed, settled=request.unsettled)
 
 
 class Log(CallLog):

@@ -14,7 +14,7 @@ from tests.virtual.rig import CALL, GREETING, Rig, Tools
 from tests.virtual.test_conversation import LONG, play
 
 BOOK = {"user": "book", "answer": {"calls": [{"name": "book"}]}}
-WHO = {"user": "who am i", "answer": {"calls": [{"name": "who"}]}}
+WHO = {"user": "who am i", "answer": {"say": "I will see who you are.", "calls": [{"name": "who"}]}}
 DONE = {"result": '{"done"', "answer": {"say": "It is done."}}
 NOT_DONE = {"result": "will not be", "answer": {"say": "That did not work."}}
 UNSURE = {"result": "not known whether", "answer": {"say": "I am not certain of that."}}
@@ -58,6 +58,10 @@ def test_later_changes_know_which_earlier_ones_are_unknown(redis_url: str, lost:
         await rig.mouth.say("Then book another one")
         await rig.hears("It is done.")
         assert (rig.tools.asked[-1].tool, rig.tools.asked[-1].unsettled) == ("book", (first.key,))
+        await rig.quiet()
+        await rig.mouth.say("And book a third")
+        await rig.until(lambda: len(rig.tools.asked) == 3)
+        assert rig.tools.asked[-1].unsettled == ()  # the second told what became of the first
         (returned,) = [event.detail for event in rig.log.of(LogEvent) if event.kind == "tool_returned"][:1]
         assert returned["unknown"]
 
@@ -92,7 +96,9 @@ def test_a_change_is_settled_although_its_caller_has_hung_up(redis_url: str) -> 
     play(story, redis_url, BOOK, DONE, tools=Tools(took_s=600.0, settle_s=3.0))
 
 
-def test_a_tool_that_wants_them_gets_the_sentences_whose_first_sounds_were_heard(redis_url: str) -> None:
+def test_a_tool_that_wants_them_gets_the_sentences_that_were_begun_before_the_caller_spoke(
+    redis_url: str,
+) -> None:
     async def story(rig: Rig) -> None:
         await rig.hears("How can I help?")
         await rig.mouth.say("Tell me a story")

@@ -93,7 +93,7 @@ def _understood(text: str, talk: Talk, facts: Facts) -> Heard:
         time_asked=talk.asked is Ask.TIME,
         name_asked=talk.asked is Ask.NAME,
         vin_asked=talk.asked is Ask.VIN,
-        place_asked=bool(talk.asked is Ask.VIN and talk.places),
+        more_asked=talk.asked is Ask.VIN and bool(talk.vin_said),
         proof_asked=talk.asked is Ask.PROOF,
     )
     if talk.asked is Ask.WHO and not heard.says_something:  # else it is no answer to our greeting

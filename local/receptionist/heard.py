@@ -67,7 +67,7 @@ def understand(
     time_asked: bool = False,
     name_asked: bool = False,
     vin_asked: bool = False,
-    place_asked: bool = False,
+    more_asked: bool = False,
     proof_asked: bool = False,
 ) -> Heard:
     """Understands one utterance. What was just asked decides what a bare number or name is."""
@@ -76,7 +76,7 @@ def understand(
         shown = _shown(text, words)
         if shown:
             return shown
-    least = 1 if place_asked and not wants_in(" ".join(words)) - _BESIDE_A_NAME else 4
+    least = 1 if more_asked and not wants_in(" ".join(words)) - _BESIDE_A_NAME else 4
     spelled = vin.characters(words, least) if vin_asked or vin.says_vin(words) else ""
     if spelled or (vin_asked and _KEYS.search(text)):
         return Heard(frozenset({Want.VIN}), vin=spelled, vin_said=text)

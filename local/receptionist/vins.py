@@ -14,7 +14,7 @@ from local.receptionist.words import ORDINALS, words_of
 
 MISSES = 2  # then it is typed
 FEW = 14  # fewer characters than this are waited on without asking the tool
-MOST = 200  # letters that the tool takes
+MOST = 800  # letters that the tool takes
 _READ = "Please read me the VIN, all seventeen characters."
 _AGAIN = "Please read it to me once more, slowly."
 _TYPE = (

@@ -1,9 +1,16 @@
 """Callers whose number is not enough, and changes of which it was not known whether they were made."""
 
+import datetime as dt
 from typing import Any
 
 import pytest
 
+from actors import toolport
+from crm import once, tools
+from crm.demo_data import workshop
+from crm.prompt import system_prompt
+from crm.records import CustomerRecord
+from local.receptionist.facts import read_prompt
 from tests.local.dealership import KNOWN, NOT_VERIFIED, SHARED, TRANSFER, UNKNOWN, Calendar, Conversation
 
 FRIDAY = ("oil change", "2026-11-27", "09:00")
@@ -328,3 +335,42 @@ def test_what_a_tool_says_to_the_model_is_not_read_out(why: str) -> None:
     heard = call.say("yes")
     assert "could not cancel" in heard
     assert "caller" not in heard
+
+
+# ---------------------------------------------------------------- the product's own words
+
+
+def customer(number: int, name: str) -> CustomerRecord:
+    return CustomerRecord(id=number, name=name, since=2020)
+
+
+@pytest.mark.parametrize(
+    ("names", "trusted", "expected"),
+    [
+        ((), False, (True, True, False)),
+        (("Sarah Mitchell",), True, (False, True, False)),
+        (("Sarah Mitchell",), False, (False, False, False)),
+        (("Priya Raman", "Arjun Raman"), True, (False, False, True)),
+    ],
+)
+def test_the_prompt_of_the_product_is_understood(
+    names: tuple[str, ...], trusted: bool, expected: tuple[bool, bool, bool]
+) -> None:
+    now = dt.datetime(2026, 11, 24, 10, 15, tzinfo=dt.UTC)
+    people = [customer(number, name) for number, name in enumerate(names)]
+    prompt = system_prompt("Trunkline", workshop(), people, caller="+13125550142", trusted=trusted, now=now)
+    facts = read_prompt(prompt, dt.date(2000, 1, 1))
+    assert (facts.asks_name, facts.verified, facts.shared) == expected
+    assert facts.today == now.date()
+    assert [service.name for service in facts.services] == [service.name for service in workshop().services]
+
+
+@pytest.mark.parametrize("text", [tools.UNKNOWN, toolport.UNKNOWN])
+def test_what_the_product_says_of_an_unknown_change_is_understood(text: str) -> None:
+    call = Conversation(Doubtful({"error": text}), KNOWN)
+    assert "not certain whether that was booked" in call.say("an oil change on Friday at nine")
+
+
+def test_what_the_product_says_of_a_change_that_was_given_up_is_understood() -> None:
+    call = Conversation(Doubtful({"error": once.VOID}), KNOWN)
+    assert "that was not booked" in call.say("an oil change on Friday at nine")

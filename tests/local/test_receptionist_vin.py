@@ -106,6 +106,14 @@ def test_who_is_not_understood_twice_types_it_and_the_keys_go_with_what_was_said
     assert calendar.asked[2].startswith(SPELLED)
 
 
+def test_what_is_missing_may_be_a_single_character() -> None:
+    call, calendar, _ = reading(
+        not_read("I have sixteen characters. A VIN has seventeen. Which are missing?"), CIVIC
+    )
+    call.say("five")
+    assert calendar.asked[1] == f"{SPELLED}, five"
+
+
 def test_where_the_tool_asks_for_all_of_it_again_what_was_said_before_is_dropped() -> None:
     call, calendar, _ = reading(not_read("Please read it once more, each letter with a word."), CIVIC)
     call.say(SPELLED)
@@ -131,7 +139,7 @@ def test_a_partial_answer_is_told_with_what_it_says() -> None:
 
 
 def test_a_vin_that_is_longer_than_the_tool_takes_is_given_by_its_characters() -> None:
-    long = " ".join(["H as in Henrietta"] * 17)
+    long = " ".join(["H as in " + "a" * 50] * 17)
     calendar = Vins(CIVIC)
     call = Conversation(calendar, KNOWN)
     call.say("Can I give you my VIN?")

@@ -117,7 +117,7 @@ class Answers:
     def _told(self, heard: str, text: str) -> bool:
         """Whether the agent said that the task is done."""
         if self.task is Task.CANCEL:
-            return _says(text, "cancelled", "canceled", "don't see an upcoming")
+            return _says(text, "cancelled", "canceled", "don't see")
         if self.task is None or not _says(text, "booked", "you have", "now on", "anything else"):
             return False
         return self._names_all(heard) and not self._differs(heard)

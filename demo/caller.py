@@ -40,6 +40,10 @@ class Interruption:
     cleared_at: float = 0.0
     silent_at: float = 0.0
 
+    def end(self) -> None:
+        """The caller speaks again: what is cleared from now on was not this interruption's."""
+        self.began_at = self.began_at if self.cleared_at else 0.0
+
     @property
     def took_ms(self) -> float | None:
         """From the first sound to silence; None if the agent was not interrupted."""
@@ -102,6 +106,7 @@ class Caller:
                 break
             heard = self._ear.text
             move = self._answers.to(heard)
+        self.interruption.end()
         self.stages += [_DONE[task] for task in self._answers.done if _DONE[task] not in self.stages]
         await self._say(line, move.text)
         return move.last

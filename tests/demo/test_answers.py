@@ -127,7 +127,7 @@ def test_a_cancellation_that_was_not_caught_is_asked_for_and_made_only_if_it_was
     assert answers.to(f"Mumble. {ELSE}").text == "When is my appointment?"
     had = "You have a tire rotation on Friday, December fourth at eleven o'clock."
     assert answers.to(f"{had} {ELSE}").text == WISH.cancel_again[0]
-    gone = "I don't see an upcoming appointment for you. Would you like to book one?"
+    gone = "I don't see it in upcoming appointment for you. Would you like to book one?"
     assert answers.to(gone).last
 
 

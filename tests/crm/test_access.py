@@ -107,6 +107,8 @@ def test_the_name_on_the_account_proves_as_recognition_hears_it(who: CustomerRec
         (customer("Sarah Lee"), "Sarah Kim"),
         (customer("Sarah Lee"), "Sarah Law"),
         (customer("Sarah Kim"), "Sarah Tim"),
+        (customer("Ann Lane"), "Ann Lake"),
+        (customer("Ann Miller"), "Ann Hiller"),
         (customer(""), ""),
         (customer("!!!"), "!!!"),
     ],

@@ -18,6 +18,7 @@ from crm.console.importing import customers as import_customers
 from crm.console.importing import vehicles as import_vehicles
 from crm.console.printing import clean, print_json, print_list, to_terminal
 from crm.console.reach import ConsoleError, database_url, office, run, session
+from crm.models import OF_CALLS
 from crm.pgwork import PgWork
 from crm.setup import enter, is_set_up
 from crm.workshop_file import read_workshop
@@ -216,7 +217,7 @@ def purge() -> None:
 
     async def work() -> None:
         async with office() as here:
-            removed = await purge_log(here.engine, Keep.of(here.settings))
+            removed = await purge_log(here.engine, Keep.of(here.settings), tools=OF_CALLS)
         for table, rows in removed.items():
             print(f"{table}: {rows:,} rows removed")
         if "call_log" not in removed:

@@ -69,6 +69,7 @@ def test_a_number_is_enough_as_the_dealership_wants_it_and_never_where_there_is_
         (MARIA, "Cruz"),
         (customer("Ann Smith-Jones"), "Ann Smith Jones"),
         (customer("Robert Clarke Jr."), "clark"),
+        (customer("Robert Clarke Jr."), "Robert Clark junior"),
         (customer("Li Ng"), "Ng"),
     ],
 )

@@ -96,7 +96,11 @@ def make_toolbox(settings: Settings) -> DealershipTools:
         make_nhtsa(settings, cache),
         house(settings),
         lambda: dt.datetime.now(dt.UTC),
-        Limits(run=settings.tool_timeout_s * 7 / 8, context=settings.context_s + 0.5),
+        Limits(
+            run=settings.tool_timeout_s * 7 / 8,
+            settle=settings.tool_settle_s * 7 / 8,
+            context=settings.context_s + 0.5,
+        ),
         cache,
     )
 

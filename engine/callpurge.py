@@ -28,6 +28,8 @@ BATCH_CALLS = 50  # rows that came after their call's end go with it, by cascade
 PAUSE_S = 0.02  # for writers and readers, and so that a purge takes no more than a share of the disk
 _LOCK = 0x7472756E6B70
 
+Aged = sa.ColumnElement[datetime]  # of a table: when its rows were written
+
 
 class Keep(msgspec.Struct, frozen=True):
     """How many days each table's rows are kept; 0: for ever. Nothing of a call outlives its line in `call_log`."""
@@ -53,7 +55,7 @@ class Keep(msgspec.Struct, frozen=True):
 
 
 async def purge(
-    engine: AsyncEngine, keep: Keep, at: datetime | None = None, tools: Sequence[sa.Column[datetime]] = ()
+    engine: AsyncEngine, keep: Keep, at: datetime | None = None, tools: Sequence[Aged] = ()
 ) -> dict[str, int]:
     """Removes what is older than `keep` at `at` (now); how many rows of each table.
 
@@ -77,7 +79,7 @@ async def purge(
     return removed
 
 
-def _days(keep: Keep, tools: Sequence[sa.Column[datetime]]) -> Iterator[tuple[sa.Column[datetime], int]]:
+def _days(keep: Keep, tools: Sequence[Aged]) -> Iterator[tuple[Aged, int]]:
     """Each table by the column that tells its rows' age. Calls come last: their other rows are gone then, and the
     cascade has little to do."""
     for table, days in (
@@ -114,7 +116,7 @@ async def _alone(connection: AsyncConnection) -> bool:
     return bool(await connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK))))
 
 
-def _oldest(aged: sa.Column[datetime], cutoff: datetime) -> sa.Delete:
+def _oldest(aged: Aged, cutoff: datetime) -> sa.Delete:
     """A bounded number of rows, by their place on disk; those that are being written to are left for the next purge."""
     table = aged.table
     ctid: sa.ColumnElement[Any] = sa.literal_column(f"{table.name}.ctid")

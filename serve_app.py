@@ -38,6 +38,7 @@ from crm import demo_data
 from crm.cache import RedisCache
 from crm.context import House, Known
 from crm.database import async_url
+from crm.models import OF_CALLS
 from crm.nhtsa import Nhtsa
 from crm.ports import Records
 from crm.postgres import PostgresRecords
@@ -95,7 +96,11 @@ def make_toolbox(settings: Settings) -> DealershipTools:
         make_nhtsa(settings, cache),
         house(settings),
         lambda: dt.datetime.now(dt.UTC),
-        Limits(run=settings.tool_timeout_s * 7 / 8, context=settings.context_s + 0.5),
+        Limits(
+            run=settings.tool_timeout_s * 7 / 8,
+            settle=settings.tool_settle_s * 7 / 8,
+            context=settings.context_s + 0.5,
+        ),
         cache,
     )
 
@@ -209,7 +214,7 @@ async def purge_regularly(engine: AsyncEngine, settings: Settings) -> None:
         await asyncio.sleep(pause_s)
         pause_s = settings.purge_s
         try:
-            removed = await purge(engine, Keep.of(settings))
+            removed = await purge(engine, Keep.of(settings), tools=OF_CALLS)
         except Exception as error:
             log.warning("purge of the call log: %s", type(error).__name__)
         else:

@@ -154,7 +154,7 @@ def _names(customer: CustomerRecord) -> tuple[list[str], list[str]]:
     lasts = ["".join(parts[place:]) for place in range(1, len(parts))]
     if any(near(parts[-1], first) for first in firsts):
         return firsts, []  # the greeting says it
-    return firsts, [last for last in lasts if len(last) > 1 and last not in _POLITE | _NO_NAMES]
+    return firsts, [last for last in lasts if len(last) > 1]
 
 
 def _first_names(heard: list[str], firsts: list[str]) -> bool:

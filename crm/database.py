@@ -87,7 +87,7 @@ async def check(engine: AsyncEngine, database_url: str) -> None:
         ) from error
     if table is None:
         raise DatabaseAway(
-            f"the database {place(database_url)} has no Trunkline tables: run `python -m crm.migrate`"
+            f"the database {place(database_url)} has no Trunkline tables: run `python -m crm migrate`"
         )
 
 

@@ -11,8 +11,8 @@ from crm.records import CustomerRecord
 
 TRIES = 3  # of proving in one call
 _NO_MATCH = (
-    "This does not show who is calling. Ask for the full name on the account, or for a detail of the car, and try "
-    "again; or book something new with their name, or put them through."
+    "This does not show who is calling. Ask for the full name on the account, or for model and year of the car, and "
+    "try again; or book something new with their name, or put them through."
 )
 
 

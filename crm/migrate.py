@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from crm.database import DATABASE_ERRORS, LIMIT_S, DatabaseAway, async_url, first_line, place
-from engine.settings import load_settings
 
 MIGRATE_S = 60.0
 
@@ -80,7 +79,3 @@ def _to_head(connection: Connection) -> None:
     config = configuration()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-
-
-if __name__ == "__main__":
-    asyncio.run(upgrade(load_settings().database_url))

@@ -336,6 +336,7 @@ class CallEpoch(Base):
 
     call: Mapped[str] = mapped_column(primary_key=True)
     epoch: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
 
 
 class CallProof(Base):
@@ -347,3 +348,7 @@ class CallProof(Base):
     customer_id: Mapped[int | None] = mapped_column(ForeignKey("customer.id", ondelete="CASCADE"))
     tries: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+# What is kept of calls, by when it was written. It is needed for as long as a call can be resumed, and for audits.
+OF_CALLS = (StoredResult.__table__.c.created_at, CallEpoch.__table__.c.at, CallProof.__table__.c.at)

@@ -5,6 +5,7 @@ import datetime as dt
 import msgspec
 import phonenumbers
 
+E164_MOST = 16  # characters: a plus sign and 15 digits (ITU-T E.164)
 REGION = "US"  # of numbers that are said without a country: +1 for the United States and Canada alike
 
 
@@ -121,6 +122,8 @@ def e164(text: str) -> str | None:
         number = phonenumbers.parse(text, REGION)
     except phonenumbers.NumberParseException:
         return None
-    if not phonenumbers.is_possible_number(number):
+    # `is_possible_number` also takes numbers without their area code, which nobody can be called at.
+    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
         return None
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    written = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    return written if len(written) <= E164_MOST else None

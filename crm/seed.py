@@ -1,7 +1,5 @@
 """Demo data: a workshop and a few fictional customers. Running it again changes nothing."""
 
-import asyncio
-
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,7 +9,6 @@ from crm.database import connect
 from crm.demo_data import CUSTOMERS, Person
 from crm.models import Customer, CustomerPhone, ServiceVisit, Vehicle
 from crm.setup import enter, is_set_up
-from engine.settings import load_settings
 
 _LOCK = 0x736565646564
 
@@ -52,8 +49,3 @@ async def _customer(connection: AsyncConnection, person: Person) -> None:
             ]
             if rows:
                 await connection.execute(insert(ServiceVisit), rows)
-
-
-if __name__ == "__main__":
-    settings = load_settings()
-    asyncio.run(seed(settings.database_url, settings.timezone))

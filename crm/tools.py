@@ -40,18 +40,22 @@ UNKNOWN = (
 
 @dataclass
 class _Attempts:
-    """What is known of a change: `open` from its end on until that is answered, or its stored result was read."""
+    """What is known of a change: `open` from its end on until that is answered, or its stored result was read;
+    `kept`: the unit of work that made or refused it was, and with it what it found out of earlier keys."""
 
     open: bool = False
+    kept: bool = False
 
 
 @dataclass(frozen=True)
 class Limits:
     """How long things may take, in seconds. `run`: a tool; less than the engine waits, so that the model is told what
-    is known. `context`: a caller's look-up. `nhtsa`: one try.
+    is known. `settle`: finding out what became of one, again less than is waited for. `context`: a caller's look-up.
+    `nhtsa`: one try.
     """
 
     run: float = 7.0
+    settle: float = 3.5
     context: float = 2.0
     nhtsa: float = 2.0
 
@@ -134,15 +138,16 @@ class DealershipTools:
             )
             unknown = attempts.open
             answer = {"error": UNKNOWN if unknown else AWAY}
-        return self._result(request, answer, started, replayed, unknown)
+        settled = request.unsettled if attempts.kept else ()
+        return self._result(request, answer, started, replayed, unknown, settled)
 
     async def settle(self, request: ToolRequest) -> ToolResult:
         """What became of a change that nobody answered; if nothing did, it never will (`crm.once.settle`). The result
-        is `unknown` if the records can't be reached in `Limits.run`."""
+        is `unknown` if the records can't be reached in `Limits.settle`."""
         started = time.perf_counter()
         unknown = False
         try:
-            async with asyncio.timeout(self._limits.run):
+            async with asyncio.timeout(self._limits.settle):
                 answer = await self._again(lambda: self._settled(request))
         except (RecordsAway, TimeoutError) as error:
             _log.warning(
@@ -152,7 +157,13 @@ class DealershipTools:
         return self._result(request, answer, started, True, unknown)
 
     def _result(
-        self, request: ToolRequest, answer: Answer, started: float, replayed: bool, unknown: bool
+        self,
+        request: ToolRequest,
+        answer: Answer,
+        started: float,
+        replayed: bool,
+        unknown: bool,
+        settled: tuple[str, ...] = (),
     ) -> ToolResult:
         return ToolResult(
             key=request.key,
@@ -163,6 +174,7 @@ class DealershipTools:
             pid=os.getpid(),
             replayed=replayed,
             unknown=unknown,
+            settled=settled,
         )
 
     async def _until_known(
@@ -196,6 +208,7 @@ class DealershipTools:
             known = await once.change(work, request, run)
             attempts.open = True  # the end of the unit of work follows
         attempts.open = False
+        attempts.kept = known[0].get("error") not in (once.REFUSED, once.OTHER)
         return known
 
     async def _again(self, run: Callable[[], Awaitable[Answer]]) -> Answer:

@@ -99,15 +99,20 @@ def _workshop(written: _File, time_zone: str) -> Workshop:
             for n, one in enumerate(written.technicians, 1)
         ),
         services=tuple(_service(n, one) for n, one in enumerate(written.services, 1)),
-        holidays=tuple(
-            Holiday(one.day, one.name, _spans(one.hours, f"holiday {one.name!r}")) for one in written.holidays
-        ),
+        holidays=tuple(Holiday(one.day, one.name, _holiday_hours(one)) for one in written.holidays),
         step_minutes=written.step_minutes,
         notice_minutes=written.notice_minutes,
         horizon_days=written.horizon_days,
     )
     _check_served(workshop)
     return workshop
+
+
+def _holiday_hours(one: _Holiday) -> tuple[Span, ...]:
+    spans = _spans(one.hours, f"holiday {one.name!r}")
+    if len(spans) > 1:
+        raise WrongFile(f"holiday {one.name!r}: a holiday has one span of hours at most, got {len(spans)}")
+    return spans
 
 
 def _service(number: int, one: _Service) -> ServiceType:

@@ -115,7 +115,7 @@ async def _postgres(url: str) -> Finding:
     except LaunchError as error:
         return complained(POSTGRES, str(error))
     if not current:
-        todo = "Start make serve, which makes them, or run .venv/bin/python -m crm.migrate for a cluster."
+        todo = "Start make serve, which makes them, or run .venv/bin/python -m crm migrate for a cluster."
         return wrong(POSTGRES, "it answers, but has not the tables of this version", todo)
     return ok(POSTGRES, "it answers, and has this version's tables")
 

@@ -5,7 +5,7 @@ replica purges at a time: whoever has the advisory lock of a batch. What was sai
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,6 +27,8 @@ BATCH_ROWS = 1000
 BATCH_CALLS = 50  # rows that came after their call's end go with it, by cascade
 PAUSE_S = 0.02  # for writers and readers, and so that a purge takes no more than a share of the disk
 _LOCK = 0x7472756E6B70
+
+Aged = sa.ColumnElement[datetime]  # of a table: when its rows were written
 
 
 class Keep(msgspec.Struct, frozen=True):
@@ -52,29 +54,34 @@ class Keep(msgspec.Struct, frozen=True):
         )
 
 
-async def purge(engine: AsyncEngine, keep: Keep, at: datetime | None = None) -> dict[str, int]:
+async def purge(
+    engine: AsyncEngine, keep: Keep, at: datetime | None = None, tools: Sequence[Aged] = ()
+) -> dict[str, int]:
     """Removes what is older than `keep` at `at` (now); how many rows of each table.
 
-    A call is as old as its end, and is kept while it has none. Returns early, with what it did, when another process
-    purges. Raises what SQLAlchemy raises; what was removed until then stays removed.
+    A call is as old as its end, and is kept while it has none. `tools`: when rows of tables that the tools keep of
+    calls were written; they go with the runs of tools. Returns early, with what it did, when another process purges.
+    Raises what SQLAlchemy raises; what was removed until then stays removed.
     """
     now = at or datetime.now(UTC)
     removed = {}
-    for table, days in _days(keep):
-        removed[table.name] = 0
+    for aged, days in _days(keep, tools):
+        name = aged.table.name
+        removed[name] = 0
         while days:
-            rows = await _remove(engine, _oldest(table, now - timedelta(days=days)))
+            rows = await _remove(engine, _oldest(aged, now - timedelta(days=days)))
             if rows is None:
                 return removed
-            removed[table.name] += rows
-            if rows < _batch(table):
+            removed[name] += rows
+            if rows < _batch(aged.table):
                 break
             await asyncio.sleep(PAUSE_S)
     return removed
 
 
-def _days(keep: Keep) -> Iterator[tuple[sa.Table, int]]:
-    """Calls come last: their other rows are gone then, and the cascade has little to do."""
+def _days(keep: Keep, tools: Sequence[Aged]) -> Iterator[tuple[Aged, int]]:
+    """Each table by the column that tells its rows' age. Calls come last: their other rows are gone then, and the
+    cascade has little to do."""
     for table, days in (
         (call_transcript, keep.transcripts),
         (call_tool, keep.tool_runs),
@@ -82,11 +89,17 @@ def _days(keep: Keep) -> Iterator[tuple[sa.Table, int]]:
         (call_metric, keep.metrics),
         (call_usage, keep.usage),
     ):
-        yield table, min(filter(None, (days, keep.calls)), default=0)
-    yield call_log, keep.calls
+        yield table.c.at, _least(days, keep.calls)
+    for aged in tools:
+        yield aged, _least(keep.tool_runs, keep.calls)
+    yield call_log.c.ended_at, keep.calls
 
 
-def _batch(table: sa.Table) -> int:
+def _least(*days: int) -> int:
+    return min(filter(None, days), default=0)
+
+
+def _batch(table: sa.FromClause) -> int:
     return BATCH_CALLS if table is call_log else BATCH_ROWS
 
 
@@ -103,11 +116,11 @@ async def _alone(connection: AsyncConnection) -> bool:
     return bool(await connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK))))
 
 
-def _oldest(table: sa.Table, cutoff: datetime) -> sa.Delete:
+def _oldest(aged: Aged, cutoff: datetime) -> sa.Delete:
     """A bounded number of rows, by their place on disk; those that are being written to are left for the next purge."""
+    table = aged.table
     ctid: sa.ColumnElement[Any] = sa.literal_column(f"{table.name}.ctid")
-    at = table.c.ended_at if table is call_log else table.c.at
-    old = sa.select(ctid).select_from(table).where(at < cutoff).order_by(at).limit(_batch(table))
+    old = sa.select(ctid).select_from(table).where(aged < cutoff).order_by(aged).limit(_batch(table))
     return sa.delete(table).where(
         ctid == sa.any_(sa.func.array(old.with_for_update(skip_locked=True).scalar_subquery()))
     )

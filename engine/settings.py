@@ -384,6 +384,12 @@ class Settings(BaseSettings):
         "America/Chicago",
         description="Time zone that a new workshop gets, and that the agent goes by while the records can't be reached; else the workshop's own counts",
     )
+    console_statement_s: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="Longest statement of `python -m crm`, in seconds: lists of a large dealership, a batch of an import; nobody is on the telephone meanwhile",
+    )
     crm: str = Field(
         "",
         description="Your own CRM, as `module:function`: what it makes of the settings is used for the dealership's records (crm/README.md); empty: Postgres",

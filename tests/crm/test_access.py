@@ -69,6 +69,7 @@ def test_a_number_is_enough_as_the_dealership_wants_it_and_never_where_there_is_
         (MARIA, "Cruz"),
         (customer("Ann Smith-Jones"), "Ann Smith Jones"),
         (customer("Robert Clarke Jr."), "clark"),
+        (customer("Robert Clarke Jr."), "Robert Clark junior"),
         (customer("Li Ng"), "Ng"),
     ],
 )
@@ -107,6 +108,8 @@ def test_the_name_on_the_account_proves_as_recognition_hears_it(who: CustomerRec
         (customer("Sarah Lee"), "Sarah Kim"),
         (customer("Sarah Lee"), "Sarah Law"),
         (customer("Sarah Kim"), "Sarah Tim"),
+        (customer("Ann Lane"), "Ann Lake"),
+        (customer("Ann Miller"), "Ann Hiller"),
         (customer(""), ""),
         (customer("!!!"), "!!!"),
     ],

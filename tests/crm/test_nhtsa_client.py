@@ -213,6 +213,19 @@ async def test_a_slow_nhtsa_is_given_up_after_its_attempts_and_then_at_once(nhts
     assert timeout_s * 3 < TIMEOUT_S * ATTEMPTS, "the test would not notice a deadline that is not heeded"
 
 
+async def test_an_answer_that_comes_in_drops_is_not_waited_for() -> None:
+    async def drip(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(1200):
+            await send({"type": "http.response.body", "body": b" ", "more_body": True})
+            await asyncio.sleep(0.05)
+
+    async with serving(drip) as server, Nhtsa(server.http_url, timeout_s=0.3) as client:
+        async with asyncio.timeout(LIMIT_S):
+            with pytest.raises(NhtsaAway, match="TimeoutError"):
+                await client.decode(CIVIC)
+
+
 async def test_a_port_where_nobody_listens_is_away() -> None:
     async with Nhtsa(NOBODY_LISTENS) as client:
         with pytest.raises(NhtsaAway, match=r"127\.0\.0\.1:9"):

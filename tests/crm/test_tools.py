@@ -414,3 +414,36 @@ def test_the_schemas_are_what_strict_mode_takes() -> None:
         "cancel_appointment",
         "reschedule_appointment",
     }
+
+
+# ------------------------------------------------------------ what is not known
+
+
+async def test_what_became_of_an_unknown_change_is_told_before_another_is_made(
+    ask: Ask, rows: asyncpg.Connection
+) -> None:
+    booking = {"service": "oil change", "date": FRIDAY}
+    _, first = await ask("book_appointment", key="K1", **booking, time="08:00")
+    result, answer = await ask("book_appointment", key="K2", unsettled=("K1",), **booking, time="09:00")
+    assert not result.ok
+    assert answer["earlier"] == [first]
+    assert result.settled == ("K1",)
+    assert await rows.fetchval("SELECT count(*) FROM appointment") == 1
+
+
+async def test_an_unknown_change_that_was_not_made_never_will_be(ask: Ask, rows: asyncpg.Connection) -> None:
+    booking = {"service": "oil change", "date": FRIDAY}
+    result, answer = await ask("book_appointment", key="K2", unsettled=("K1",), **booking, time="09:00")
+    assert answer["booked"]
+    assert result.settled == ("K1",)
+    late, no = await ask("book_appointment", key="K1", **booking, time="08:00")
+    assert not late.ok
+    assert "not done" in no["error"]
+    assert await rows.fetchval("SELECT count(*) FROM appointment") == 1
+
+
+async def test_a_superseded_call_settles_nothing(ask: Ask) -> None:
+    booking = {"service": "oil change", "date": FRIDAY}
+    assert (await ask("book_appointment", epoch=3, **booking, time="08:00"))[0].ok
+    result, _ = await ask("book_appointment", epoch=2, unsettled=("K1",), **booking, time="09:00")
+    assert result.settled == ()

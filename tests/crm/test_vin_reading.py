@@ -153,6 +153,22 @@ def test_a_key_counts_more_than_an_ear() -> None:
     assert (reading.vin, reading.changed) == (CIVIC, (0,))
 
 
+def test_who_typed_is_not_understood_by_the_check_digit_alone() -> None:
+    # One character is missing, and two are other ones on the same keys: a single number passes, and it is another one.
+    reading = said(f"keys {keys_of(CIVIC)}, 2 H G F D 2 F 8 M H 5 1 2 3 4 5")
+    assert isinstance(reading, Doubt)
+    assert reading.places[7] >= "5"
+
+
+def test_of_two_characters_on_one_key_it_is_not_known_which_was_heard() -> None:
+    number = "2HGF32F58NH512345"
+    number = number[:8] + vin.check_digit(number) + number[9:]
+    for at in (3, 4):  # F and 3 are on the same key, and don't sound alike
+        reading = said(f"keys {keys_of(number)}, {' '.join(number[:at] + number[at + 1 :])}")
+        fits = (reading.vin,) if isinstance(reading, Read) else reading.fits  # type: ignore[union-attr]
+        assert number in fits
+
+
 def test_keys_alone_leave_letters_to_be_said_and_no_digit() -> None:
     reading = said(f"keys {keys_of(CIVIC)}")
     assert isinstance(reading, Doubt)

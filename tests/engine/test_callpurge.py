@@ -130,3 +130,17 @@ async def test_a_hundred_thousand_rows_go_while_calls_are_written(
     assert written > 10, "the purge held writers up"
     assert slowest_s < 5
     assert (await counts(pg))["call_transcript"] == 2 * written
+
+
+async def test_what_the_tools_keep_of_calls_goes_with_their_runs(pg: AsyncEngine) -> None:
+    kept = sa.Table("kept_by_a_tool", sa.MetaData(), sa.Column("at", sa.DateTime(timezone=True)))
+    async with pg.begin() as connection:
+        await connection.run_sync(kept.metadata.create_all)
+        ages = [{"at": NOW - timedelta(days=days)} for days in (1, 89, 91, 400)]
+        await connection.execute(sa.insert(kept), ages)
+    try:
+        assert not any((await purge(pg, Keep(transcripts=30), NOW, tools=[kept.c.at])).values())
+        assert (await purge(pg, Keep(tool_runs=90), NOW, tools=[kept.c.at]))["kept_by_a_tool"] == 2
+    finally:
+        async with pg.begin() as connection:
+            await connection.run_sync(kept.metadata.drop_all)

@@ -48,7 +48,7 @@ WRONG = [
     ("POSTGRES_TIMEOUT_S", "0"), ("LOG_SPOOL_ROWS", "9"), ("LOG_WRITE_S", "0"), ("READY_CHECK_S", "0"),
     ("SLOT_LEASE_S", "0"), ("CONTEXT_S", "11"), ("NHTSA_TIMEOUT_S", "0"), ("LOOP_LAG_S", "0"), ("SWEEP_S", "0"),
     ("PURGE_S", "0"), ("KEEP_TRANSCRIPTS_DAYS", "-1"), ("KEEP_TOOL_RUNS_DAYS", "-1"), ("KEEP_EVENTS_DAYS", "-1"),
-    ("KEEP_METRICS_DAYS", "-1"), ("KEEP_USAGE_DAYS", "-1"), ("KEEP_CALLS_DAYS", "1.5"),
+    ("KEEP_METRICS_DAYS", "-1"), ("KEEP_USAGE_DAYS", "-1"), ("KEEP_CALLS_DAYS", "1.5"), ("CONSOLE_STATEMENT_S", "0"),
     ("PRICE_TOKENS_IN", "-1"), ("PRICE_TOKENS_CACHED", "-1"), ("PRICE_TOKENS_OUT", "cheap"),
     ("PRICE_RECOGNITION", "-1"), ("PRICE_SPEECH", "-1"), ("PRICE_TELEPHONE", "-1"),
     ("SESSION_WRITE_MS", "1"), ("TOKEN_TTL_S", "1"),

@@ -35,6 +35,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     _appointments_back()
     op.drop_column("tool_result", "arguments_hash")
+    op.drop_column("call_epoch", "at")
     op.add_column("customer", sa.Column("phone", sa.Text()))
     op.execute(
         "UPDATE customer SET phone = found.phone FROM (SELECT DISTINCT ON (customer_id) customer_id, phone FROM "
@@ -311,6 +312,10 @@ def _appointments_back() -> None:
 
 def _once() -> None:
     op.add_column("tool_result", sa.Column("arguments_hash", sa.Text()))
+    now = sa.text("now()")
+    op.add_column(
+        "call_epoch", sa.Column("at", sa.TIMESTAMP(timezone=True), server_default=now, nullable=False)
+    )
     op.create_table(
         "call_proof",
         sa.Column("call", sa.Text(), nullable=False),

@@ -1,17 +1,18 @@
 """What the caller hears first: how the number's owner is greeted, where it may be said who they are.
 
-Caller ID can be forged. Whoever calls from a known number that is not trusted is greeted by first name at most.
+Caller ID can be forged. Whoever calls from a known number that is not trusted is greeted by first name at most. How
+names, cars, work and days are said is in `crm.naming` and `crm.wording`.
 """
 
 import datetime as dt
 import string
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from crm import wording
 from crm.records import CustomerRecord
 
 FIELDS = frozenset({"name", "dealership", "car", "service"})
-
-_STALE_DAYS = 330  # beyond this, a month's name alone would mean the wrong year
 
 
 class PromptError(Exception):
@@ -53,47 +54,51 @@ def greeting(
     a stranger.
     """
     customer = customers[0] if len(customers) == 1 and not opted_out else None
-    values = _sayable(dealership, customer, trusted)
+    last = _Last.of(customer, today) if customer and trusted else _Last()
+    values = _sayable(dealership, customer, last)
     if template and _fields(template) <= values.keys():
         return template.format(**values)
-    thanks = f"thanks for calling {dealership}."
     if len(customers) > 1 and not opted_out:
-        return f"Hi, {thanks} Who am I speaking with?"
-    if customer is None or "name" not in values:
-        return f"T{thanks[1:]} How can I help you today?"
+        return f"Hi, thanks for calling {dealership}. Who am I speaking with?"
+    hello = f"Hi {values['name']}, thanks" if "name" in values else "Thanks"
     return " ".join(
-        filter(
-            None,
-            [f"Hi {values['name']}, {thanks}", _about(customer, values, today), "How can I help you today?"],
-        )
+        filter(None, [f"{hello} for calling {dealership}.", last.question, "How can I help you today?"])
     )
 
 
-def _about(customer: CustomerRecord, values: dict[str, str], today: dt.date) -> str:
-    """A word about the car that was here last; about the only car, if none was; of several cars none is guessed."""
-    last = customer.last_service
-    if last is not None and "service" in values:
-        return f"How is the {values['car']} since its {last.service} in {_month(last.day, today)}?"
-    return f"How is the {values['car']} doing?" if "car" in values else ""
+@dataclass(frozen=True)
+class _Last:
+    """The car that was here last, or the only one if that is not known, and what was done; "" is not said."""
+
+    car: str = ""
+    service: str = ""
+    since: str = ""
+
+    @classmethod
+    def of(cls, customer: CustomerRecord, today: dt.date) -> "_Last":
+        """Of several cars none is guessed."""
+        visit, cars = customer.last_service, customer.vehicles
+        since = wording.since(wording.work(visit.service), visit.day, today) if visit else ""
+        here = [one for one in cars if visit and since and one.id == visit.vehicle]
+        about = here[0] if here else cars[0] if len(cars) == 1 else None
+        if about is None:
+            return cls()
+        car = wording.car(about, [one for one in cars if one is not about])
+        return cls(car, wording.work(visit.service), since) if here and visit else cls(car)
+
+    @property
+    def question(self) -> str:
+        if not self.car:
+            return ""
+        return f"How is the {self.car} {self.since or 'doing'}?"
 
 
 def _fields(template: str) -> set[str]:
     return {field for _, field, _, _ in string.Formatter().parse(template) if field is not None}
 
 
-def _sayable(dealership: str, customer: CustomerRecord | None, trusted: bool) -> dict[str, str]:
+def _sayable(dealership: str, customer: CustomerRecord | None, last: _Last) -> dict[str, str]:
     """What may be said to this caller, by template field."""
-    values = {"dealership": dealership}
-    if customer is None:
-        return values
-    if customer.first_name:
-        values["name"] = customer.first_name
-    if trusted and customer.last_service:
-        values["service"] = customer.last_service.service
-    if trusted and customer.vehicles and (customer.last_service or len(customer.vehicles) == 1):
-        values["car"] = customer.vehicles[0].model  # the one that was here last comes first
-    return values
-
-
-def _month(day: dt.date, today: dt.date) -> str:
-    return f"{day:%B}" if (today - day).days < _STALE_DAYS else f"{day:%B %Y}"
+    name = customer.first_name if customer else ""
+    values = {"dealership": dealership, "name": name, "car": last.car, "service": last.service}
+    return {field: value for field, value in values.items() if value or field == "dealership"}

@@ -129,7 +129,7 @@ def _customer_lines(customers: Sequence[CustomerRecord], trusted: bool) -> list[
     customer = customers[0]
     if not trusted:
         return [
-            f"Customer: the number is {customer.first_name}'s, but the caller is not verified.",
+            f"Customer: the number is {customer.first_name or 'a customer'}'s, but the caller is not verified.",
             f"Customer: {_UNTIL}",
         ]
     lines = [f"Customer: {customer.name}, customer since {customer.since}."]

@@ -5,6 +5,8 @@ import datetime as dt
 import msgspec
 import phonenumbers
 
+from crm.naming import first_name
+
 E164_MOST = 16  # characters: a plus sign and 15 digits (ITU-T E.164)
 REGION = "US"  # of numbers that are said without a country: +1 for the United States and Canada alike
 
@@ -46,9 +48,8 @@ class CustomerRecord(msgspec.Struct, frozen=True):
 
     @property
     def first_name(self) -> str:
-        """What they are called in a greeting."""
-        name = (self.preferred_name or self.name).split()
-        return name[0] if name else ""
+        """What they are called in a greeting; "" if it is not known which word of theirs that is."""
+        return first_name(self.name, self.preferred_name)
 
 
 class AppointmentRecord(msgspec.Struct, frozen=True):

@@ -36,7 +36,7 @@ PLAIN = "Thanks for calling Trunkline Motors. How can I help you today?"
         (
             MARIA,
             True,
-            "Hi Maria, thanks for calling Trunkline Motors. How is the RAV4 doing? How can I help you today?",
+            "Hi Maria, thanks for calling Trunkline Motors. How is the RAV four doing? How can I help you today?",
         ),
         (TOM, True, "Hi Tom, thanks for calling Trunkline Motors. How can I help you today?"),
         (STRANGER, True, PLAIN),
@@ -115,7 +115,10 @@ async def test_a_system_prompt_of_ones_own_keeps_the_facts(
 async def test_a_car_that_was_here_last_is_the_one_asked_about(
     tools: DealershipTools, rows: asyncpg.Connection
 ) -> None:
-    assert "How is the F-150 since" in (await tools.context("+13125550117", CALLED, attested=True)).greeting
+    assert (
+        "How is the F one fifty since"
+        in (await tools.context("+13125550117", CALLED, attested=True)).greeting
+    )
     await rows.execute(
         "INSERT INTO service_visit (vehicle_id, service, visited_on)"
         " SELECT id, 'oil change', '2026-10-01' FROM vehicle WHERE model = 'Camry'"
@@ -223,7 +226,7 @@ def test_a_template_that_passed_the_check_never_fails_on_a_call(template: str) -
 def test_an_old_service_is_named_with_its_year() -> None:
     last = LastService("oil change", dt.date(2024, 12, 1), CIVIC.id)
     old = (msgspec.structs.replace(KNOWN[0], last_service=last),)
-    assert "oil change in December 2024?" in greeting("Trunkline Motors", old, True, TODAY)
+    assert "oil change in December twenty twenty-four?" in greeting("Trunkline Motors", old, True, TODAY)
 
 
 def test_the_fields_are_those_that_the_settings_describe() -> None:

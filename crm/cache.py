@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import structlog
 
 from engine.clock import outside
-from engine.redis_client import LOST, RedisClient, SessionAway
+from engine.redis_client import LOST, RedisClient, Script, SessionAway
 
 _log = structlog.get_logger(__name__)
 
@@ -71,19 +71,33 @@ class RedisCache(RedisClient):
 
     async def get(self, key: str) -> bytes | None:
         """What was put there; None when there is nothing, or no Redis."""
-        value = await self._within(self._redis.get, PREFIX + key)
+        value = await self.ask(self._redis.get, PREFIX + key)
         return value if isinstance(value, bytes) else None
 
     async def put(self, key: str, value: bytes, ttl_s: float) -> None:
         """Keeps `value` for `ttl_s` seconds, at least a millisecond."""
-        await self._within(self._redis.set, PREFIX + key, value, px=max(1, round(ttl_s * 1000)))
+        await self.ask(self._redis.set, PREFIX + key, value, px=max(1, round(ttl_s * 1000)))
 
     async def drop(self, keys: list[str]) -> None:
         """Forgets these."""
         if keys:
-            await self._within(self._redis.delete, *(PREFIX + key for key in keys))
+            await self.remove(keys)
 
-    async def _within(self, ask: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> Any:
+    def script(self, text: str) -> Script:
+        """A script of whoever needs more than `Cache` has, for `ask`."""
+        return Script(self._redis, text)
+
+    async def read(self, keys: list[str]) -> list[bytes | None] | None:
+        """What is under several keys, as it is at one moment; None without Redis."""
+        found: list[bytes | None] | None = await self.ask(self._redis.mget, [PREFIX + key for key in keys])
+        return found
+
+    async def remove(self, keys: list[str]) -> bool:
+        """`drop` for who must know: whether Redis has forgotten them."""
+        return await self.ask(self._redis.delete, *(PREFIX + key for key in keys)) is not None
+
+    async def ask(self, ask: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> Any:
+        """Redis's answer; None without Redis."""
         if self._reach.away:
             return None
         try:

@@ -24,9 +24,9 @@ class Known(msgspec.Struct, frozen=True):
     workshop: Workshop | None = None
 
 
-async def look_up(work: Work, phone: str | None) -> Known:
-    """What the records have of a number (E.164; None if withheld)."""
-    workshop = await work.workshop()
+async def look_up(work: Work, phone: str | None, workshop: Workshop | None = None) -> Known:
+    """What the records have of a number (E.164; None if withheld). `workshop`: if it is known already."""
+    workshop = workshop or await work.workshop()
     if phone is None:
         return Known(workshop=workshop)
     return Known(await work.customers_by_phone(phone), await work.opted_out(phone), workshop)

@@ -5,8 +5,10 @@ tells how. Nothing above this interface knows SQL, and nothing below it knows wh
 """
 
 import datetime as dt
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from enum import Enum
+from typing import Protocol, runtime_checkable
 
 from crm.records import AppointmentRecord, CustomerRecord, NewAppointment, Owner, Proof, Stored
 from crm.slots import Place, Taken
@@ -109,3 +111,23 @@ class Records(Protocol):
 
     async def look(self) -> None:
         """Asks whether the records answer. Raises `RecordsAway`."""
+
+
+class Hearing(Enum):
+    """Whether changes are told. From `HEARS` on they are; all that was read before may have changed."""
+
+    HEARS = "hears"
+    DEAF = "deaf"
+
+
+Changed = frozenset[str] | Hearing
+"""Numbers (E.164) whose `customers_by_phone` or `opted_out` have changed, or what is heard at all."""
+
+
+@runtime_checkable
+class TellsChanges(Protocol):
+    """Records that tell what changes, whoever changes it. What is known of callers is kept only from such ones."""
+
+    def changes(self) -> AsyncIterator[Changed]:
+        """What changes from now on, for ever. `HEARS` comes first, and again after a gap, and when the workshop has
+        changed; `DEAF` as soon as changes may be missed. Never raises."""

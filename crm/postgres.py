@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from crm.database import DATABASE_ERRORS, check, connect, first_line, is_away, look, worth_a_retry
+from crm.pgchanges import changes
 from crm.pgwork import PgWork
-from crm.ports import RecordsAway
+from crm.ports import Changed, RecordsAway
 from engine.reach import Reach
 
 LOOK_S = 0.5  # between looks whether Postgres is back
@@ -16,11 +17,14 @@ LOOK_S = 0.5  # between looks whether Postgres is back
 
 class PostgresRecords:
     """A pool of at most `pool_size` connections, with a limit of `limit_s` seconds for a connection and for a
-    statement."""
+    statement. One more hears of changes, and is looked at after `check_s` seconds without any."""
 
-    def __init__(self, database_url: str, limit_s: float = 3.0, pool_size: int = 5) -> None:
+    def __init__(
+        self, database_url: str, limit_s: float = 3.0, pool_size: int = 5, check_s: float = 5.0
+    ) -> None:
         self._database_url = database_url
         self._limit_s = limit_s
+        self._check_s = check_s
         self._pool_size = pool_size
         self._engine: AsyncEngine | None = None
         self._sessions: async_sessionmaker[AsyncSession] | None = None
@@ -69,6 +73,10 @@ class PostgresRecords:
                 await session.commit()
         except DATABASE_ERRORS as error:
             raise self._named(error) from error
+
+    def changes(self) -> AsyncIterator[Changed]:
+        """Whose records change, for ever: `crm.ports.TellsChanges`. Needs no `open`."""
+        return changes(self._database_url, self._limit_s, self._check_s)
 
     async def look(self) -> None:
         """Asks Postgres for nothing. Raises `RecordsAway`."""

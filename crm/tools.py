@@ -17,8 +17,10 @@ import structlog
 
 from crm import appointments, lookups, once, vins
 from crm.cache import RedisCache
-from crm.context import House, Known, look_up
+from crm.callers import CallerCache
+from crm.context import House, Known
 from crm.desk import TOOLS, Desk
+from crm.fresh import FreshCallers
 from crm.nhtsa import Nhtsa
 from crm.ports import Records, RecordsAway, Work
 from crm.records import e164
@@ -77,9 +79,11 @@ class DealershipTools:
         now: Callable[[], dt.datetime],
         limits: Limits = Limits(),
         cache: RedisCache | None = None,
+        callers: CallerCache | None = None,
     ) -> None:
-        """`cache` is what others here keep things in; it is opened and closed with the rest."""
+        """`cache` is what others here keep things in, `callers` too; it is opened and closed with the rest."""
         self._records = records
+        self._callers = FreshCallers(records, callers)
         self._nhtsa = nhtsa
         self._cache = cache
         self._house = house
@@ -92,6 +96,7 @@ class DealershipTools:
         await self._records.open()
         if self._cache is not None:
             await self._cache.open()
+        await self._callers.open()
         # The first look-up compiles and prepares what all others need.
         await self.context("anonymous", "", attested=False)
         workshop = self._known.workshop
@@ -105,6 +110,7 @@ class DealershipTools:
 
     async def close(self) -> None:
         """Closes connections; safe to run twice."""
+        await self._callers.close()
         await self._nhtsa.close()
         if self._cache is not None:
             await self._cache.close()
@@ -237,8 +243,8 @@ class DealershipTools:
         """What the records have of a caller's number (E.164 or "anonymous"); the workshop alone, as it was last,
         while they are away."""
         try:
-            async with asyncio.timeout(self._limits.context), self._records.work() as work:
-                known = await look_up(work, e164(phone))
+            async with asyncio.timeout(self._limits.context):
+                known = await self._callers.look_up(e164(phone))
         except (RecordsAway, TimeoutError) as error:
             _log.warning("context_failed", why=f"{type(error).__name__}: {error}")
             return self._known

@@ -40,6 +40,8 @@ class Leg(StrEnum):
     VOICE_TO_VOICE = "voice_to_voice"  # the caller stopped speaking -> first audio sent
     INTERIM_TO_CLEAR = "interim_to_clear"  # the interim that interrupts received -> clear sent
     TOOL = "tool"  # tool request sent -> result received
+    CONTEXT = "context"  # the caller looked up while it rings
+    CONTEXT_KEPT = "context_kept"  # the same, where it was still known
     GREETING = "greeting"  # stream started -> first frame of the greeting sent
 
 

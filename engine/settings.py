@@ -466,6 +466,18 @@ class Settings(BaseSettings):
         le=10,  # Twilio waits 15 s for the webhook
         description="Longest look-up of a caller while it rings, in seconds; then they are greeted as somebody unknown",
     )
+    caller_cache_s: float = Field(
+        900.0,
+        ge=0,
+        le=86400,
+        description="How long what is known of a caller is kept in Redis for their next call, in seconds; 0: not at all. It is dropped when the record changes: this is for changes that nobody could tell",
+    )
+    changes_check_s: float = Field(
+        5.0,
+        gt=0,
+        le=300,
+        description="How often a tool process makes sure that it still hears of changes from Postgres, in seconds; until then a lost connection may look like a quiet one, and what it missed is said for as long",
+    )
     tools_open_s: float = Field(
         10.0,
         gt=0,

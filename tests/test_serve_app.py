@@ -2,10 +2,20 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import msgspec
 import pytest
 
 import serve_app
+from crm.cache import RedisCache
+from crm.callers import CallerCache
+from crm.context import House, Known
+from crm.demo_data import workshop
+from crm.records import CustomerRecord, VehicleRecord
+from engine.callrows import Leg
+from engine.messages import CallerContext, CallInfo
 from engine.settings import Settings
 from launcher.environment import essential_environment
 
@@ -126,3 +136,77 @@ async def test_all_who_ask_for_readiness_meanwhile_share_one_look() -> None:
     assert await asyncio.gather(*asking) == [{"postgres": "ok"}] * 9
     await ingress._check_ready()
     assert len(looks) == 2
+
+
+# ---------------------------------------------------------------- who calls
+
+
+SARAH = "+13125550142"
+KNOWN = Known(
+    (CustomerRecord(1, "Sarah Mitchell", 2020, vehicles=(VehicleRecord(1, 2022, "Honda", "Civic"),)),),
+    workshop=workshop(),
+)
+
+
+class NoTools:
+    """A pool of ToolActors that tells who it was asked about."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.context = SimpleNamespace(remote=self._context)
+
+    async def _context(self, phone: str, called: str, attested: bool) -> bytes:
+        self.asked.append(phone)
+        return msgspec.json.encode(CallerContext("from the pool", ""))
+
+
+def replica(callers: CallerCache | None) -> tuple[Any, NoTools, list[str]]:
+    """An ingress that looks callers up, the pool that it may ask, and what it told the log."""
+    ingress, tools, legs = object.__new__(serve_app.IngressActor), NoTools(), []
+    log = SimpleNamespace(log_performance_metric=lambda call, turn, name, ms, at: legs.append(name))
+    ingress._callers, ingress._tools, ingress._house = callers, tools, House("Elm", "America/Chicago")
+    ingress._records = SimpleNamespace(log=log)
+    return ingress, tools, legs
+
+
+def ringing(caller: str, attested: bool = True) -> CallInfo:
+    return CallInfo("CA1", caller, "+13125550100", attested, 0.0)
+
+
+async def test_a_caller_who_is_still_known_is_greeted_with_nobody_asked(redis_url: str) -> None:
+    cache = RedisCache(redis_url, wait_s=5, connect_s=5, look_s=60)
+    callers = CallerCache(cache, ttl_s=60, lease_s=60)
+    ingress, tools, legs = replica(callers)
+    try:
+        for number in (SARAH, ""):
+            lease = await callers.lease(number)
+            assert lease is not None
+            await callers.keep(lease, KNOWN if number else Known(workshop=workshop()))
+        trusted, forged = (
+            await ingress._context(ringing(SARAH)),
+            await ingress._context(ringing(SARAH, False)),
+        )
+        assert trusted.greeting.startswith("Hi Sarah, thanks for calling Elm. How is the Civic doing?")
+        assert forged.greeting == "Hi Sarah, thanks for calling Elm. How can I help you today?"
+        assert "Civic" not in forged.prompt
+        withheld = await ingress._context(ringing("anonymous", False))
+        assert withheld.greeting == "Thanks for calling Elm. How can I help you today?"
+        assert "oil change" in withheld.prompt
+        assert (tools.asked, legs) == ([], [Leg.CONTEXT_KEPT] * 3)
+
+        await callers.forget(frozenset({SARAH}))
+        assert (await ingress._context(ringing(SARAH))).greeting == "from the pool"
+        assert (tools.asked, legs[-1]) == ([SARAH], Leg.CONTEXT)
+    finally:
+        await cache.close()
+
+
+async def test_without_redis_or_with_nothing_to_be_kept_the_pool_is_asked() -> None:
+    cache = RedisCache("redis://127.0.0.1:9/0", wait_s=5, connect_s=5, look_s=60)
+    try:
+        for callers in (CallerCache(cache, ttl_s=60, lease_s=60), None):
+            ingress, tools, _ = replica(callers)
+            assert (await ingress._context(ringing(SARAH))).greeting == "from the pool"
+            assert tools.asked == [SARAH]
+    finally:
+        await cache.close()

@@ -40,7 +40,7 @@ WRONG = [
     ("LLM_TEMPERATURE", "2.5"), ("LLM_TEMPERATURE", "warm"), ("LLM_MAX_TOKENS", "0"),
     ("LLM_FIRST_TOKEN_S", "0"), ("LLM_REPLY_S", "-1"),
     ("SESSION_TTL_S", "59"), ("REDIS_TIMEOUT_S", "0"),
-    ("REDIS_LOOK_S", "0"), ("CACHE_WAIT_MS", "0"),
+    ("REDIS_LOOK_S", "0"), ("CACHE_WAIT_MS", "0"), ("CALLER_CACHE_S", "-1"), ("CHANGES_CHECK_S", "0"),
     ("OUTAGE_S", "0"),
     ("CALL_TRIES", "0"), ("CALL_STEADY_S", "0"), ("HOST_STEADY_S", "0"), ("HOSTS_PER_CALL", "0"),
     ("CALL_SEARCH_S", "9"), ("CALL_STREAMS", "-1"), ("HOST_START_S", "0"), ("HOST_AGAIN_S", "0"),

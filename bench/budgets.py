@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.results import Stage, Target
+from bench.ringing import KEPT, LOOKED_UP
 
 LEG_BUDGETS = {
     "frame to recogniser": (1.0, 10.0),
@@ -14,6 +15,7 @@ LEG_BUDGETS = {
     "set-up": (50.0, 150.0),
 }
 """p50 and p99 in milliseconds, at ten calls at once."""
+RINGING_P50 = {KEPT: 2.0, LOOKED_UP: 30.0}
 TURN_AT_25 = (15.0, 40.0)
 CLEAR_AT_25 = {"split": 8.0, "packed": 3.0}
 SLOPE_MS = {"split": 9.0, "packed": 6.0}
@@ -57,7 +59,10 @@ def _costs(target: Target) -> Iterator[Verdict]:
 
 
 def _delays(target: Target) -> Iterator[Verdict]:
-    ten, many = target.stage(10), target.stage(25)
+    idle, ten, many = target.stage(0), target.stage(10), target.stage(25)
+    for leg, budget in RINGING_P50.items():
+        if idle is not None and leg in idle.legs:
+            yield Verdict(f"{leg}, p50", "ms", idle.legs[leg].p50, budget, idle.legs[leg].count)
     for leg, (p50, p99) in LEG_BUDGETS.items():
         yield from _both(ten, leg, f"{leg}, 10 calls", p50, p99)
     yield from _both(many, "added to a turn", "added to a turn, 25 calls", *TURN_AT_25)

@@ -15,7 +15,8 @@ import msgspec
 from bench.climb import climb, steps_from
 from bench.load import Load, Window
 from bench.results import Climb, Stage, Target, spread_of
-from bench.targets import ACCOUNT, AUTH_TOKEN, Running, Vendors, running
+from bench.ringing import ringing
+from bench.targets import ACCOUNT, AUTH_TOKEN, ENGINE, Running, Vendors, running
 from bench.usage import APART, pin, pinned_here, usage_of
 from bench.vendors import BenchModel, BenchSpeech
 from launcher.ports import free_ports
@@ -55,8 +56,10 @@ class Bench:
         """All that the plan wants to know of this target."""
         async with self._started(name) as target:
             _, cores, mb = await _metered(target, asyncio.sleep(plan.idle_s))
+            self.say(f"{name}: calls that ring ...")
+            legs = await ringing(target) if name in ENGINE else {}
             stages, shared = await self._stages(target, name, plan)
-        found = Target(name, version, APART, [Stage(0, cores, mb), *stages], shared)
+        found = Target(name, version, APART, [Stage(0, cores, mb, legs), *stages], shared)
         if plan.climbs and shared is None:
             async with self._started(name) as target:
                 found = msgspec.structs.replace(

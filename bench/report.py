@@ -11,6 +11,7 @@ from bench.budgets import FEW, verdicts
 from bench.call import LEGS
 from bench.plot import Series, chart
 from bench.results import SLOPE_FROM, Climb, Run, Spread, Stage, Target, load, store
+from bench.ringing import LEGS as RINGING
 
 ROOT = Path(__file__).resolve().parent.parent
 README, KEPT = ROOT / "bench" / "README.md", ROOT / "bench" / "results"
@@ -44,7 +45,13 @@ class Sheet:
 
 def sheets(targets: Sequence[Target]) -> list[Sheet]:
     """All tables of these targets."""
-    return [cost_sheet(targets), *budget_sheets(targets), delay_sheet(targets), cpu_sheet(targets)]
+    return [
+        cost_sheet(targets),
+        *budget_sheets(targets),
+        *ringing_sheets(targets),
+        delay_sheet(targets),
+        cpu_sheet(targets),
+    ]
 
 
 def cost_sheet(targets: Sequence[Target]) -> Sheet:
@@ -90,6 +97,13 @@ def budget_sheets(targets: Sequence[Target]) -> list[Sheet]:
             )
     rows = [[what, *cells] for what, cells in lines.items()]
     return [Sheet("Budgets", ("", *(target.name for target in mine)), rows)] if rows else []
+
+
+def ringing_sheets(targets: Sequence[Target]) -> list[Sheet]:
+    """What is waited for while it rings, if it was measured; one call at a time."""
+    idle = [(target.name, stage.legs) for target in targets if (stage := target.stage(0)) and stage.legs]
+    rows = [[name, *(_spread(legs[leg]) for leg in RINGING)] for name, legs in idle]
+    return [Sheet("While it rings", ("ms: p50 / p95 / p99", *RINGING), rows)] if rows else []
 
 
 def delay_sheet(targets: Sequence[Target]) -> Sheet:

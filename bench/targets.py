@@ -39,10 +39,11 @@ class Vendors:
 
 @dataclass(frozen=True)
 class Running:
-    """A running target; `mark` names its process tree."""
+    """A running target; `mark` names its process tree. `database_url`: where the engine logs."""
 
     url: str
     mark: str
+    database_url: str = ""
 
 
 @contextlib.contextmanager
@@ -58,13 +59,16 @@ def running(name: str, vendors: Vendors, port: int, directory: Path, **more: Any
         settings = _settings(vendors, port, directory) | ENGINE[name] | more
         command = [sys.executable, "-m", "bench.node", json.dumps(settings)]
     with _process(command, directory) as (process, mark):
+        database_url = ""
         if name in ENGINE:
             assert process.stdout is not None
-            if not process.stdout.readline():
+            ready = process.stdout.readline()
+            if not ready:
                 raise SystemExit(f"bench: {name} did not start:\n{_tail(directory)}")
+            database_url = json.loads(ready)["database_url"]
         else:
             _wait_for(url, process, name, directory)
-        yield Running(url, mark)
+        yield Running(url, mark, database_url)
 
 
 def _settings(vendors: Vendors, port: int, directory: Path) -> dict[str, Any]:

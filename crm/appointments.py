@@ -11,6 +11,7 @@ import msgspec
 
 from crm import dates, saying, slots
 from crm.desk import TOOLS, Caller, Desk, caller
+from crm.plain import CAR_MOST, NAME_MOST, plain
 from crm.ports import SlotTaken
 from crm.records import AppointmentRecord, CustomerRecord, NewAppointment, Owner, VehicleRecord
 from crm.slots import Place, Taken
@@ -96,6 +97,9 @@ async def book_appointment(
     try:
         wanted = _service(workshop, service)
         start = _start(desk, workshop, date, time)
+        name, vehicle = plain(name or "", NAME_MOST) or None, plain(vehicle or "", CAR_MOST) or None
+        if who.known is None and not name:
+            name = await _name_before(desk)
         if who.known is None and not name:
             raise _Refused(
                 "The caller is not known, or their number is withheld: ask for their name, then book with it."
@@ -291,12 +295,22 @@ async def _taken(desk: Desk, workshop: Workshop, day: dt.date, but_not: int | No
 async def _customer(desk: Desk, who: Caller, name: str | None) -> CustomerRecord | None:
     """Whose a booking is: the known caller's; else a new customer's. A number that is somebody else's gets no new
     customer: whoever forges it could make it look shared, and its owner would not be greeted any more."""
-    if who.known or who.customers or not name:
+    if who.known or not name:
         return who.known
-    made = await desk.work.add_customer(" ".join(name.split()), desk.phone, desk.now.year)
     proof = await desk.work.proof(desk.call)
-    await desk.work.prove(desk.call, msgspec.structs.replace(proof, customer=made.id))
+    if proof.made is not None:
+        return await desk.work.customer(proof.made)
+    if who.customers:
+        return None
+    made = await desk.work.add_customer(name, desk.phone, desk.now.year, vouched=desk.trusted)
+    await desk.work.prove(desk.call, msgspec.structs.replace(proof, made=made.id))
     return made
+
+
+async def _name_before(desk: Desk) -> str | None:
+    """The name with which this call has booked before, whoever's number it is."""
+    rows = await desk.work.upcoming(Owner(desk.call), desk.now)
+    return next((row.name for row in rows if row.name), None)
 
 
 def _car(cars: Sequence[VehicleRecord], said: str | None) -> VehicleRecord | None:
@@ -362,6 +376,6 @@ def _told(desk: Desk, workshop: Workshop, row: AppointmentRecord) -> Answer:
         "date": f"{local:%Y-%m-%d}",
         "time": f"{local:%H:%M}",
         "weekday": f"{local:%A}",
-        "vehicle": row.vehicle,
+        "vehicle": plain(row.vehicle or "", CAR_MOST) or None,
         "say": f"{row.service} on {saying.slot(local, desk.today(workshop.zone))}",
     }

@@ -61,21 +61,23 @@ class House:
         `customer` is None where it is not known who calls; of a number that is not trusted it has no more than first
         name and number.
         """
+        # A number that nobody vouches for may have been forged: its owner hears no other's name.
+        customers = tuple(one.plainly() for one in known.customers if one.vouched)
         zone = known.workshop.zone if known.workshop else ZoneInfo(self.timezone)
         now = now.astimezone(zone)
         opted_out = "greeting" in known.opted_out
         return CallerContext(
-            greeting=greeting(self.name, known.customers, trusted, now.date(), self.greeting, opted_out),
+            greeting=greeting(self.name, customers, trusted, now.date(), self.greeting, opted_out),
             prompt=system_prompt(
                 self.name,
                 known.workshop,
-                known.customers,
+                customers,
                 caller=caller,
                 trusted=trusted,
                 now=now,
                 rules=self.rules,
             ),
-            customer=_shown(known.customers, caller, trusted),
+            customer=_shown(customers, caller, trusted),
         )
 
 

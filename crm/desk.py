@@ -34,7 +34,8 @@ class Desk:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls. `customers` have the number; `known` is the one of them that it is, as far as was shown."""
+    """Who calls. `customers` have the number, but for the one that this call has made; `known` is the one of them that
+    it is, as far as was shown."""
 
     customers: tuple[CustomerRecord, ...]
     known: CustomerRecord | None
@@ -42,13 +43,21 @@ class Caller:
 
 
 async def caller(desk: Desk) -> Caller:
-    """Who calls: the one customer of a trusted number, or whom the caller has shown to be in this call, or nobody."""
+    """Who calls: the one customer of a trusted number, or whom the caller has shown to be in this call, or nobody.
+
+    Who becomes a customer in a call that is not trusted is not known by that: whoever forges a customer's number can't
+    become one, and must not learn it from the difference.
+    """
     customers = await desk.work.customers_by_phone(desk.phone) if desk.phone else ()
-    known = customers[0] if desk.trusted and len(customers) == 1 else None
+    vouched = [one for one in customers if one.vouched]
+    known = vouched[0] if desk.trusted and len(vouched) == 1 else None
     if known is None:
         proof = await desk.work.proof(desk.call)
+        customers = tuple(one for one in customers if one.id != proof.made)
         if proof.customer is not None:
             known = next((one for one in customers if one.id == proof.customer), None)
             known = known or await desk.work.customer(proof.customer)
-    booked_by = desk.phone if desk.trusted or known else None
+    # What was booked from a number by who could not show who they are: another customer's of that number, perhaps.
+    alone = known is not None and known.vouched and customers == (known,)
+    booked_by = desk.phone if desk.trusted or alone else None
     return Caller(customers, known, Owner(desk.call, known.id if known else None, booked_by))

@@ -51,7 +51,11 @@ class Base(DeclarativeBase):
 
 
 class Customer(Base):
-    """A person. `preferred_name` is what they want to be called; `since` is the year of their first visit."""
+    """A person. `preferred_name` is what they want to be called; `since` is the year of their first visit.
+
+    `vouched` is false for who became a customer by telephone from a number that was not enough to know them: it may be
+    another's.
+    """
 
     __tablename__ = "customer"
 
@@ -59,6 +63,7 @@ class Customer(Base):
     name: Mapped[str]
     preferred_name: Mapped[str | None]
     since: Mapped[int] = mapped_column(SmallInteger)
+    vouched: Mapped[bool] = mapped_column(server_default=true())
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
 
 
@@ -340,13 +345,14 @@ class CallEpoch(Base):
 
 
 class CallProof(Base):
-    """Who a caller has shown to be, and how often they have tried."""
+    """Who a caller has shown to be, how often they have tried, and the customer that the call made of them."""
 
     __tablename__ = "call_proof"
 
     call: Mapped[str] = mapped_column(primary_key=True)
     customer_id: Mapped[int | None] = mapped_column(ForeignKey("customer.id", ondelete="CASCADE"))
     tries: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    made_id: Mapped[int | None] = mapped_column(ForeignKey("customer.id", ondelete="SET NULL"))
     at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
 
 

@@ -162,6 +162,7 @@ class PgWork:
                 tuple(phones[one.id]),
                 tuple(cars[one.id].values()),
                 last.get(one.id),
+                one.vouched,
             )
             for one in people
         )
@@ -170,15 +171,22 @@ class PgWork:
         """The kinds of `crm.models.OptOut` that this number has."""
         return frozenset(await self._all(select(m.OptOut.kind).where(m.OptOut.phone == phone)))
 
-    async def add_customer(self, name: str, phone: str | None, since: int) -> CustomerRecord:
+    async def add_customer(
+        self, name: str, phone: str | None, since: int, vouched: bool = True
+    ) -> CustomerRecord:
         """Writes a customer, and their number if they have one."""
-        person = m.Customer(name=name, since=since)
+        person = m.Customer(name=name, since=since, vouched=vouched)
         self._session.add(person)
         await self._session.flush()
         if phone is not None:
             self._session.add(m.CustomerPhone(phone=phone, customer_id=person.id))
             await self._session.flush()
-        return CustomerRecord(person.id, name, since, phones=(phone,) if phone else ())
+        return CustomerRecord(person.id, name, since, phones=(phone,) if phone else (), vouched=vouched)
+
+    async def vouch(self, customer: int) -> None:
+        """Changes the row."""
+        (await self._session.get_one(m.Customer, customer)).vouched = True
+        await self._session.flush()
 
     # ------------------------------------------------------------ appointments
 
@@ -285,12 +293,12 @@ class PgWork:
         """What the caller of this call has shown, its row made and locked."""
         await self._session.execute(insert(m.CallProof).values(call=call).on_conflict_do_nothing())
         row = await self._session.get_one(m.CallProof, call, with_for_update=True)
-        return Proof(row.customer_id, row.tries)
+        return Proof(row.customer_id, row.tries, row.made_id)
 
     async def prove(self, call: str, proof: Proof) -> None:
         """Keeps what the caller of this call has shown."""
         row = await self._session.get_one(m.CallProof, call)
-        row.customer_id, row.tries = proof.customer, proof.tries
+        row.customer_id, row.tries, row.made_id = proof.customer, proof.tries, proof.made
         await self._session.flush()
 
     async def _all(self, statement: Select[T]) -> ScalarResult[T]:
@@ -316,7 +324,10 @@ def _of(owner: Owner) -> Any:
     if owner.customer is not None:
         mine.append(row.customer_id == owner.customer)
     if owner.phone is not None:
-        mine.append(and_(row.customer_id.is_(None), row.phone == owner.phone))
+        nobody = select(m.Customer.id).where(~m.Customer.vouched)
+        mine.append(
+            and_(row.phone == owner.phone, or_(row.customer_id.is_(None), row.customer_id.in_(nobody)))
+        )
     return or_(*mine)
 
 

@@ -53,8 +53,13 @@ class Work(Protocol):
     async def opted_out(self, phone: str) -> frozenset[str]:
         """What this number does not want: "greeting", "contact"."""
 
-    async def add_customer(self, name: str, phone: str | None, since: int) -> CustomerRecord:
+    async def add_customer(
+        self, name: str, phone: str | None, since: int, vouched: bool = True
+    ) -> CustomerRecord:
         """A new customer. `phone` (E.164) is None for a withheld number."""
+
+    async def vouch(self, customer: int) -> None:
+        """From now on the customer's number is known to be theirs."""
 
     # --- appointments
 

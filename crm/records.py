@@ -6,6 +6,7 @@ import msgspec
 import phonenumbers
 
 from crm.naming import first_name
+from crm.plain import CAR_MOST, NAME_MOST, plain
 
 E164_MOST = 16  # characters: a plus sign and 15 digits (ITU-T E.164)
 REGION = "US"  # of numbers that are said without a country: +1 for the United States and Canada alike
@@ -36,7 +37,10 @@ class LastService(msgspec.Struct, frozen=True):
 
 
 class CustomerRecord(msgspec.Struct, frozen=True):
-    """A customer. `vehicles` has the one that was in the workshop last first; `since` is a year."""
+    """A customer. `vehicles` has the one that was in the workshop last first; `since` is a year.
+
+    `vouched`: their number is theirs, because the office says so or it was enough to know them.
+    """
 
     id: int
     name: str
@@ -45,11 +49,26 @@ class CustomerRecord(msgspec.Struct, frozen=True):
     phones: tuple[str, ...] = ()
     vehicles: tuple[VehicleRecord, ...] = ()
     last_service: LastService | None = None
+    vouched: bool = True
 
     @property
     def first_name(self) -> str:
         """What they are called in a greeting; "" if it is not known which word of theirs that is."""
         return first_name(self.name, self.preferred_name)
+
+    def plainly(self) -> "CustomerRecord":
+        """As it may be told: all texts are plain, whoever wrote them."""
+        last = self.last_service
+        return msgspec.structs.replace(
+            self,
+            name=plain(self.name, NAME_MOST),
+            preferred_name=plain(self.preferred_name or "", NAME_MOST) or None,
+            vehicles=tuple(
+                msgspec.structs.replace(car, make=plain(car.make, CAR_MOST), model=plain(car.model, CAR_MOST))
+                for car in self.vehicles
+            ),
+            last_service=last and msgspec.structs.replace(last, service=plain(last.service, CAR_MOST)),
+        )
 
 
 class AppointmentRecord(msgspec.Struct, frozen=True):
@@ -89,7 +108,7 @@ class NewAppointment(msgspec.Struct, frozen=True):
 
 class Owner(msgspec.Struct, frozen=True):
     """Whose appointments a caller may see and change: of the `customer` whom they have shown to be; those that belong
-    to no customer and were booked from `phone`, where the number is enough; and always what this `call` has
+    to no vouched customer and were booked from `phone`, where the number is enough; and always what this `call` has
     booked."""
 
     call: str
@@ -98,10 +117,12 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """Who the caller of a call has shown to be (a customer's id), and how often they have tried."""
+    """Who the caller of a call has shown to be (a customer's id), how often they have tried, and the customer that the
+    call `made` of them, which shows nothing."""
 
     customer: int | None = None
     tries: int = 0
+    made: int | None = None
 
 
 class Stored(msgspec.Struct, frozen=True):

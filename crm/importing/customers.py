@@ -39,6 +39,7 @@ class _Person:
     phones: set[str]
     new_phones: list[str] = field(default_factory=list)
     changed: bool = False
+    in_file: bool = False
 
 
 class Customers:
@@ -106,6 +107,7 @@ class Customers:
             people.append(person)
         else:
             person = same[0]
+            person.in_file = True
         fresh = [phone for phone in row.phones if phone not in person.phones]
         changed = bool(fresh)
         for phone in fresh:
@@ -151,6 +153,12 @@ async def _write(connection: AsyncConnection, people: Iterable[_Person]) -> None
         statement = statement.values(preferred_name=bindparam("called"), since=bindparam("year"))
         values = [{"whose": one.id, "called": one.preferred_name, "year": one.since} for one in changed]
         await connection.execute(statement, values)
+    # What the office enters is vouched for, also where a call had made it before.
+    told = [one.id for one in people if one.in_file and one.id is not None]
+    if told:
+        await connection.execute(
+            update(Customer).where(Customer.id.in_(told), ~Customer.vouched).values(vouched=True)
+        )
     new = [person for person in people if person.id is None]
     if new:
         statement_new = insert(Customer).returning(Customer.id, sort_by_parameter_order=True)

@@ -324,7 +324,7 @@ async def test_a_try_that_was_not_counted_was_not_answered(
 async def until_back(tools: DealershipTools) -> None:
     """Postgres counts as away until somebody has looked again."""
     async with asyncio.timeout(30):
-        while (await tools.known(SARAH)).customers == ():
+        while (await tools.known(SARAH)).customers == ():  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.05)
 
 

@@ -466,10 +466,8 @@ async def test_a_name_and_a_car_are_stored_and_told_as_words(
     context = await tools.context(NOBODY, CALLED, attested=True)
     ours = [line for line in context.prompt.splitlines() if line.startswith("Customer:")]
     assert ours == [f"Customer: {row['name']}, customer since 2026."]
-    assert (
-        context.greeting
-        == f"Hi {row['name'].split()[0]}, thanks for calling Trunkline Motors. How can I help you today?"
-    )
+    thanks = r"(Hi [\w'\u2019-]{1,60}, t|T)hanks for calling Trunkline Motors\. How can I help you today\?"
+    assert re.fullmatch(thanks, context.greeting), context.greeting
     assert await rows.fetchval("SELECT count(*) FROM customer") == counted + 1
 
 

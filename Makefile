@@ -11,7 +11,7 @@ KILLS ?= 100
 CALLS ?= 2000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos faults serve deploy doctor call reset logs bench bench-short bench-peers flood soak lint picture lock venv
+.PHONY: help demo test chaos faults once serve deploy doctor call reset logs bench bench-short bench-peers flood soak lint picture lock venv
 
 help: ## lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ chaos: $(STAMP) ## kills processes under live calls, TRIALS=5 times each and KIL
 faults: $(STAMP) ## lets vendors fail under live calls, TRIALS=5 times each, then Redis for 30 s and Postgres for 60; about 12 minutes
 	@FAULT_TRIALS="$(TRIALS)" CHAOS_TRIALS=1 exec $(PYTHON) -m pytest \
 	  tests/faults tests/virtual/test_model_trouble.py tests/chaos/test_stores_away.py
+
+once: $(STAMP) ## kills what books ten times at each of seven points, simulates 10,000 calls, and lets 200 book one place; about 8 minutes
+	@ONCE_KILLS=10 ONCE_SEEDS=10000 exec $(PYTHON) -m pytest -q tests/crm/test_once_kills.py \
+	  tests/crm/test_once_simulated.py tests/crm/test_one_place.py
 
 serve: $(STAMP) ## runs the app until Ctrl-C; what is not configured is stood in for
 	@exec $(PYTHON) -m launcher.serve

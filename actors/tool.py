@@ -53,8 +53,7 @@ class ToolActor:
         try:
             toolbox = await self._opened()
         except _OpenFailed as failed:
-            _log.error("toolbox_not_open", why=str(failed), call=asked.call, tool=asked.tool)
-            return msgspec.json.encode(ToolResult(asked.key, ok=False, result=_AWAY, pid=os.getpid()))
+            return _not_open(asked, failed)
         return msgspec.json.encode(await toolbox.run(asked))
 
     async def settle(self, request: bytes) -> bytes:
@@ -63,9 +62,7 @@ class ToolActor:
         try:
             toolbox = await self._opened()
         except _OpenFailed as failed:
-            _log.error("toolbox_not_open", why=str(failed), call=asked.call, tool=asked.tool)
-            result = ToolResult(asked.key, ok=False, result=_AWAY, pid=os.getpid(), unknown=True)
-            return msgspec.json.encode(result)
+            return _not_open(asked, failed)
         return msgspec.json.encode(await toolbox.settle(asked))
 
     async def context(self, phone: str, called: str, attested: bool) -> bytes:
@@ -139,6 +136,12 @@ class _OpenFailed(Exception):
     def __init__(self, cause: Exception) -> None:
         super().__init__(f"{type(cause).__name__}: {cause}")
         self.cause = cause
+
+
+def _not_open(asked: ToolRequest, failed: _OpenFailed) -> bytes:
+    """Nothing is known here: another replica may have made the change, under the same key."""
+    _log.error("toolbox_not_open", why=str(failed), call=asked.call, tool=asked.tool)
+    return msgspec.json.encode(ToolResult(asked.key, ok=False, result=_AWAY, pid=os.getpid(), unknown=True))
 
 
 class _LagMeter:

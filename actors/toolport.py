@@ -70,11 +70,17 @@ class ToolPort(Actor):
     async def _ask(self, request: ToolRequest) -> None:
         began_s = now()
         result = await self._answer(self._pool.run, request, self._limit_s)
-        if result.unknown:
+        if request.tool not in self._changing:
+            result = msgspec.structs.replace(
+                result, unknown=False
+            )  # there is nothing that it could have done
+        elif result.unknown:
             count("changes_settled")
-            result = await self._answer(self._pool.settle, request, self._settle_s)
-            if result.unknown:
-                count("changes_unknown")
+            settled = await self._answer(self._pool.settle, request, self._settle_s)
+            if settled.unknown:
+                count("changes_unknown")  # and what the first answer told of why, still holds
+            else:
+                result = settled
         self._call.tell(msgspec.structs.replace(result, took_ms=(now() - began_s) * 1000))
 
     async def _answer(

@@ -42,9 +42,12 @@ _NOT_A_URL = (
 LIMIT_S = 3.0  # of commands, which migrate and seed: nobody waits
 
 
-def connect(database_url: str, limit_s: float = LIMIT_S, pool_size: int = 5) -> AsyncEngine:
-    """An engine with a bounded pool and deadlines on everything: `limit_s` for a connection, and for a statement.
-    Opens no connection yet.
+def connect(
+    database_url: str, limit_s: float = LIMIT_S, pool_size: int = 5, turn_s: float | None = None
+) -> AsyncEngine:
+    """An engine with a bounded pool and deadlines on everything: `limit_s` for a connection, and for a statement;
+    `turn_s` (else the same) for one's turn to have a connection, which others' statements make long. Opens no
+    connection yet.
 
     A transaction whose owner stopped in the middle (a hung process) is ended by the server after
     twice the statement deadline, so that its locks don't outlive it.
@@ -54,7 +57,7 @@ def connect(database_url: str, limit_s: float = LIMIT_S, pool_size: int = 5) -> 
         async_url(database_url),
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=limit_s,
+        pool_timeout=limit_s if turn_s is None else turn_s,
         connect_args={
             "timeout": limit_s,
             "command_timeout": limit_s + 0.5,

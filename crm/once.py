@@ -2,8 +2,10 @@
 
 A change runs in one unit of work with the check of the call's epoch and its own stored result, under a key that is
 the same whoever sends it again. So it is refused to a superseded CallActor, and answers the same the second time. A
-key can be
-voided: whoever comes with it later is told that nothing was done, and nothing is.
+key can be voided: whoever comes with it later is told that nothing was done, and nothing is.
+
+Only what is stored is an answer. A process that could not reach the records, or does not take the arguments, knows
+nothing of what another one did under the same key.
 """
 
 import hashlib
@@ -44,27 +46,41 @@ async def change(
     stored = await work.stored(request.key)
     if stored is not None:
         return _again(stored, hashed), True
-    earlier = [await _settled(work, request.call, key) for key in request.unsettled]
-    done = [stored.result for stored in earlier if stored.arguments_hash and "error" not in stored.result]
+    done = await _done_earlier(work, request)
     answer: Answer = {"error": EARLIER, "earlier": done} if done else await run(work)
     await work.store(request.key, request.call, request.tool, Stored(hashed, answer))
     return answer, False
 
 
-async def settle(work: Work, request: ToolRequest) -> Answer:
-    """What became of a change; if nothing did, its key is void from now on. A superseded CallActor is not told."""
+async def settle(work: Work, request: ToolRequest) -> tuple[Answer, bool]:
+    """What became of a change, and whether that was known before; if nothing did, its key is void from now on. A
+    superseded CallActor is not told.
+
+    With a key that becomes void those in `request.unsettled` are settled: who is told that nothing was done takes that
+    for an answer about all that they asked for.
+    """
     if await work.take_epoch(request.call, request.epoch) > request.epoch:
-        return {"error": REFUSED}
-    stored = await _settled(work, request.call, request.key)
-    return _again(stored, arguments_hash(request.tool, request.arguments))
-
-
-async def _settled(work: Work, call: str, key: str) -> Stored:
-    stored = await work.stored(key)
+        return {"error": REFUSED}, True
+    stored = await work.stored(request.key)
+    known = stored is not None
     if stored is None:
-        stored = Stored(None, {"error": VOID})
-        await work.store(key, call, "", stored)
-    return stored
+        done = await _done_earlier(work, request)
+        answer: Answer = {"error": EARLIER, "earlier": done} if done else {"error": VOID}
+        stored = Stored(None, answer)
+        await work.store(request.key, request.call, "", stored)
+    return _again(stored, arguments_hash(request.tool, request.arguments)), known
+
+
+async def _done_earlier(work: Work, request: ToolRequest) -> list[Answer]:
+    """Settles the keys of which it is not known what became; what was done under them."""
+    done = []
+    for key in request.unsettled:
+        stored = await work.stored(key)
+        if stored is None:
+            await work.store(key, request.call, "", Stored(None, {"error": VOID}))
+        elif stored.arguments_hash and "error" not in stored.result:
+            done.append(dict(stored.result))
+    return done
 
 
 def _again(stored: Stored, hashed: str) -> Answer:

@@ -13,11 +13,15 @@ from crm.ports import Changed, RecordsAway
 from engine.reach import Reach
 
 LOOK_S = 0.5  # between looks whether Postgres is back
+TURN_S = 30.0  # for a connection of the pool's: longer than anybody waits, who have deadlines of their own
 
 
 class PostgresRecords:
     """A pool of at most `pool_size` connections, with a limit of `limit_s` seconds for a connection and for a
-    statement. One more hears of changes, and is looked at after `check_s` seconds without any."""
+    statement. One more hears of changes, and is looked at after `check_s` seconds without any.
+
+    In a crowd everybody waits for their turn as long as they like: that Postgres has much to do does not mean that it
+    is away."""
 
     def __init__(
         self, database_url: str, limit_s: float = 3.0, pool_size: int = 5, check_s: float = 5.0
@@ -32,7 +36,7 @@ class PostgresRecords:
 
     async def open(self) -> None:
         """Connects. Raises `crm.database.DatabaseAway` with what to do."""
-        engine = connect(self._database_url, self._limit_s, self._pool_size)
+        engine = connect(self._database_url, self._limit_s, self._pool_size, TURN_S)
         try:
             await check(engine, self._database_url)
         except BaseException:

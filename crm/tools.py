@@ -130,20 +130,21 @@ class DealershipTools:
         attempts = _Attempts()
         try:
             tool = TOOLS.named(request.tool)
-            arguments = tool.parse(request.arguments)
             async with asyncio.timeout(self._limits.run):
                 if tool.function is vins.decode_vin:
-                    answer = await tool.function(vins.Cars(self._nhtsa, self._now().year), **arguments)
+                    cars = vins.Cars(self._nhtsa, self._now().year)
+                    answer = await tool.function(cars, **tool.parse(request.arguments))
                 else:
-                    answer, replayed = await self._until_known(request, tool, arguments, attempts)
+                    answer, replayed = await self._until_known(request, tool, attempts)
         except BadArguments as error:
             answer = {"error": str(error)}
         except (RecordsAway, TimeoutError) as error:
             _log.warning(
                 "tool_failed", call=request.call, tool=request.tool, why=f"{type(error).__name__}: {error}"
             )
-            unknown = attempts.open
-            answer = {"error": UNKNOWN if unknown else AWAY}
+            # Of a change that is all that is known here: another process may have made it under the same key.
+            unknown = tool.spec.changes
+            answer = {"error": UNKNOWN if attempts.open else AWAY}
         settled = request.unsettled if attempts.kept else ()
         return self._result(request, answer, started, replayed, unknown, settled)
 
@@ -151,16 +152,18 @@ class DealershipTools:
         """What became of a change that nobody answered; if nothing did, it never will (`crm.once.settle`). The result
         is `unknown` if the records can't be reached in `Limits.settle`."""
         started = time.perf_counter()
-        unknown = False
+        unknown = replayed = True
         try:
             async with asyncio.timeout(self._limits.settle):
-                answer = await self._again(lambda: self._settled(request))
+                answer, replayed = await self._again(lambda: self._settled(request))
+            unknown = False
         except (RecordsAway, TimeoutError) as error:
             _log.warning(
                 "unsettled", call=request.call, tool=request.tool, why=f"{type(error).__name__}: {error}"
             )
-            unknown, answer = True, {"error": UNKNOWN}
-        return self._result(request, answer, started, True, unknown)
+            answer = {"error": UNKNOWN}
+        settled = () if replayed else request.unsettled
+        return self._result(request, answer, started, True, unknown, settled)
 
     def _result(
         self,
@@ -184,14 +187,15 @@ class DealershipTools:
         )
 
     async def _until_known(
-        self, request: ToolRequest, tool: Tool, arguments: dict[str, Any], attempts: _Attempts
+        self, request: ToolRequest, tool: Tool, attempts: _Attempts
     ) -> tuple[Answer, bool]:
         """Runs it, once more if that may help, and as long as it is unknown whether it was done."""
         retried = False
         while True:
             try:
                 if tool.spec.changes:
-                    return await self._change(request, tool, arguments, attempts)
+                    return await self._change(request, tool, attempts)
+                arguments = tool.parse(request.arguments)
                 async with self._records.work() as work:
                     return await tool.function(self._desk(request, work), **arguments), False
             except RecordsAway as away:
@@ -203,21 +207,25 @@ class DealershipTools:
                 await asyncio.sleep(AGAIN_S)
             retried = True
 
-    async def _change(
-        self, request: ToolRequest, tool: Tool, arguments: dict[str, Any], attempts: _Attempts
-    ) -> tuple[Answer, bool]:
+    async def _change(self, request: ToolRequest, tool: Tool, attempts: _Attempts) -> tuple[Answer, bool]:
         async def run(work: Work) -> Answer:
             attempts.open = False  # an earlier attempt was not kept: its end has been waited for
+            try:
+                arguments = tool.parse(request.arguments)
+            except (
+                BadArguments
+            ) as error:  # after the key: an earlier version may have taken them, and done it
+                return {"error": str(error)}
             return await tool.function(self._desk(request, work), **arguments)
 
         async with self._records.work() as work:
             known = await once.change(work, request, run)
             attempts.open = True  # the end of the unit of work follows
         attempts.open = False
-        attempts.kept = known[0].get("error") not in (once.REFUSED, once.OTHER)
+        attempts.kept = not known[1] and known[0].get("error") != once.REFUSED
         return known
 
-    async def _again(self, run: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _again(self, run: Callable[[], Awaitable[tuple[Answer, bool]]]) -> tuple[Answer, bool]:
         """Asks until there is an answer."""
         while True:
             try:
@@ -225,7 +233,7 @@ class DealershipTools:
             except RecordsAway:
                 await asyncio.sleep(AGAIN_S)
 
-    async def _settled(self, request: ToolRequest) -> Answer:
+    async def _settled(self, request: ToolRequest) -> tuple[Answer, bool]:
         async with self._records.work() as work:
             return await once.settle(work, request)
 

@@ -51,11 +51,11 @@ async def postgres_url(template_database: str) -> AsyncIterator[str]:
     """URL of a database of this test's own: migrated, without rows, dropped afterwards."""
     template = urlsplit(template_database).path.lstrip("/")
     name = f"test_{secrets.token_hex(8)}"
-    administration = await asyncpg.connect(_with_database(template_database, "postgres"), timeout=30)
+    administration = await asyncpg.connect(with_database(template_database, "postgres"), timeout=30)
     try:
         await administration.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
         try:
-            yield _with_database(template_database, name)
+            yield with_database(template_database, name)
         finally:
             await administration.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
     finally:
@@ -71,5 +71,6 @@ def redis_url(services: Services) -> Iterator[str]:
         client.flushdb()
 
 
-def _with_database(url: str, name: str) -> str:
+def with_database(url: str, name: str) -> str:
+    """The same server, another database."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))

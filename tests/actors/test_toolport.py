@@ -132,6 +132,17 @@ def test_what_only_reads_is_not_settled(run: Step) -> None:
     assert took_s <= LIMIT_S + 0.01
 
 
+def test_what_the_tools_said_of_why_is_told_if_it_can_not_be_settled() -> None:
+    result, _ = ask(Steps([unsure], [hangs]))
+    assert (result.unknown, json.loads(result.result)) == (True, {"error": "the records went away"})
+
+
+def test_nothing_that_only_reads_is_unknown() -> None:
+    pool = Steps([unsure], [booked])
+    result, _ = ask(pool, "get_slots")
+    assert (result.ok, result.unknown, pool.of("settle")) == (False, False, [])
+
+
 def test_a_fault_of_the_ports_own_leaves_it_unknown() -> None:
     result, _ = ask(Steps([faulty], [booked]))
     assert (result.ok, result.unknown) == (False, True)

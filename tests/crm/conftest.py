@@ -1,9 +1,12 @@
 """A seeded dealership on a real Postgres, its clock stopped at a Tuesday morning, with NHTSA on loopback."""
 
+import asyncio
 import datetime as dt
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -19,6 +22,7 @@ from crm.tools import DealershipTools, Limits
 from engine.messages import ToolRequest, ToolResult
 from local.serving import serving
 from simulators.nhtsa import create_app
+from tests.conftest import with_database
 
 CHICAGO = ZoneInfo("America/Chicago")
 NOW = dt.datetime(2026, 11, 24, 10, 15, tzinfo=CHICAGO)
@@ -32,6 +36,27 @@ Ask = Callable[..., Awaitable[tuple[ToolResult, dict[str, Any]]]]
 async def seeded_url(postgres_url: str) -> str:
     await seed(postgres_url)
     return postgres_url
+
+
+@pytest.fixture(scope="module")
+def shared_url(template_database: str) -> Iterator[str]:
+    """A seeded database for all tests of a module; they leave rows behind (`tests.crm.databases.emptied`)."""
+
+    async def of_server(statement: str) -> None:
+        administration = await asyncpg.connect(with_database(template_database, "postgres"), timeout=30)
+        try:
+            await administration.execute(statement)
+        finally:
+            await administration.close(timeout=10)
+
+    name = f"shared_{secrets.token_hex(8)}"
+    template = urlsplit(template_database).path.lstrip("/")
+    asyncio.run(of_server(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy'))
+    try:
+        asyncio.run(seed(with_database(template_database, name)))
+        yield with_database(template_database, name)
+    finally:
+        asyncio.run(of_server(f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 
 @pytest.fixture

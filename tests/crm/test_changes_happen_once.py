@@ -8,8 +8,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
+import msgspec
 import pytest
 
+from crm.once import EARLIER, OTHER, REFUSED, VOID, arguments_hash
 from crm.tools import DealershipTools, Limits
 from engine.messages import ToolResult
 
@@ -31,6 +33,17 @@ async def replicas(make_tools: Callable[[], DealershipTools], ask_of: Any) -> As
             await box.open()
             stack.push_async_callback(box.close)
         yield [ask_of(box) for box in boxes]
+
+
+@pytest.fixture
+def settle(tools: DealershipTools, ask_of: Any) -> Ask:
+    """As `ask`, at the other door."""
+
+    class Settling:
+        run = tools.settle
+
+    found: Ask = ask_of(Settling())
+    return found
 
 
 async def test_a_change_sent_again_answers_the_same_and_happens_once(
@@ -189,6 +202,7 @@ class Cut:
                         self.armed, self.away = False, True
                         self.cuts += 1
                         down.cancel()
+                        await asyncio.wait([down])
                         if self._reaches_it:
                             up_writer.write(data)
                             await up_reader.read(1)  # its answer: it is done
@@ -260,7 +274,7 @@ async def test_a_booking_whose_commit_was_lost_is_told_as_unknown_while_postgres
         assert "not known whether" in answer["error"]
         result, refused = await ask("book_appointment", **BOOKING)
         assert "can't be reached" in refused["error"], "nothing was sent: that is no secret"
-        assert not result.unknown
+        assert result.unknown, "but another process may have done it"
         cut.away = False
         async with asyncio.timeout(30):  # until a look has found that it is back
             while not (again := (await ask("book_appointment", key="K", epoch=2, **BOOKING))[0]).ok:  # noqa: ASYNC110
@@ -292,3 +306,140 @@ async def _somebody_waits(url: str) -> None:
                 await watcher.execute("SELECT pg_sleep(0.01)")
     finally:
         await watcher.close(timeout=10)
+
+
+# ---------------------------------------------------------------- keys
+
+CANCEL_1 = {"appointment_id": 1}
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("book_appointment", BOOKING | {"time": "09:30"}),
+        ("book_appointment", BOOKING | {"name": "Bo"}),
+        ("cancel_appointment", CANCEL_1),
+    ],
+)
+@pytest.mark.parametrize("door", ["run", "settle"])
+async def test_one_key_with_other_arguments_is_an_error_and_changes_nothing(
+    ask: Ask, settle: Ask, rows: asyncpg.Connection, tool: str, arguments: dict[str, Any], door: str
+) -> None:
+    assert (await ask("book_appointment", key="K", **BOOKING))[0].ok
+    before = await rows.fetch("SELECT * FROM appointment")
+    result, answer = await (ask if door == "run" else settle)(tool, key="K", **arguments)
+    assert (result.ok, result.unknown, answer) == (False, False, {"error": OTHER})
+    assert await rows.fetch("SELECT * FROM appointment") == before
+    again, _ = await ask("book_appointment", key="K", **BOOKING)
+    assert (again.ok, again.replayed) == (True, True)
+
+
+async def test_a_key_that_was_given_up_is_void_for_who_comes_late(
+    ask: Ask, settle: Ask, rows: asyncpg.Connection
+) -> None:
+    given_up, why = await settle("book_appointment", key="K", **BOOKING)
+    late, same = await ask("book_appointment", key="K", **BOOKING)
+    other, different = await ask("book_appointment", key="K", **BOOKING | {"time": "10:00"})
+    for result, answer in ((given_up, why), (late, same), (other, different)):
+        assert (result.ok, result.unknown, answer) == (False, False, {"error": VOID})
+    assert (await settle("book_appointment", key="K", **BOOKING))[1] == why
+    assert await rows.fetchval("SELECT count(*) FROM appointment") == 0
+
+
+async def test_what_was_done_is_found_by_who_settles_it(ask: Ask, settle: Ask) -> None:
+    _, booked = await ask("book_appointment", key="K", **BOOKING)
+    found, same = await settle("book_appointment", key="K", **BOOKING)
+    assert (found.ok, found.replayed, same) == (True, True, booked)
+
+
+async def test_who_is_superseded_voids_nothing(ask: Ask, settle: Ask) -> None:
+    assert (await ask("cancel_appointment", epoch=5, **CANCEL_1))[1]["cancelled"] is False
+    assert (await settle("book_appointment", key="K", epoch=4, **BOOKING))[1] == {"error": REFUSED}
+    assert (await ask("book_appointment", key="K", epoch=5, **BOOKING))[0].ok
+
+
+@pytest.mark.parametrize("door", ["run", "settle"])
+async def test_what_became_of_earlier_changes_is_told_before_another_is_made(
+    ask: Ask, settle: Ask, rows: asyncpg.Connection, door: str
+) -> None:
+    _, booked = await ask("book_appointment", key="A", **BOOKING)
+    later = BOOKING | {"time": "10:00"}
+    result, answer = await (ask if door == "run" else settle)(
+        "book_appointment", key="B", unsettled=("A", "Z"), **later
+    )
+    assert (result.ok, result.settled) == (False, ("A", "Z"))
+    assert answer == {"error": EARLIER, "earlier": [booked]}
+    assert (await ask("book_appointment", key="Z", **later))[1] == {"error": VOID}, "it was settled too"
+    assert await rows.fetchval("SELECT count(*) FROM appointment") == 1
+    assert (await ask("book_appointment", key="C", **later))[0].ok
+
+
+async def test_a_replayed_answer_has_settled_nothing(ask: Ask) -> None:
+    assert (await ask("book_appointment", key="A", **BOOKING))[0].ok
+    again, _ = await ask("book_appointment", key="A", unsettled=("Z",), **BOOKING)
+    assert (again.replayed, again.settled) == (True, ())
+
+
+async def test_the_result_is_kept_with_the_change_or_neither_is(ask: Ask, rows: asyncpg.Connection) -> None:
+    await rows.execute("ALTER TABLE tool_result ADD CONSTRAINT never CHECK (tool <> 'book_appointment')")
+    result, _ = await ask("book_appointment", key="K", **BOOKING)
+    assert (result.ok, result.unknown) == (False, True)
+    assert await rows.fetchval("SELECT count(*) FROM appointment") == 0
+    await rows.execute("ALTER TABLE tool_result DROP CONSTRAINT never")
+    assert (await ask("book_appointment", key="K", **BOOKING))[0].ok
+    (kept,) = await rows.fetch("SELECT arguments_hash, tool FROM tool_result WHERE key = 'K'")
+    assert len(kept["arguments_hash"]) == 64
+    (row,) = await rows.fetch("SELECT key FROM appointment")
+    assert row["key"] == "K"
+
+
+# A version that is deployed while a booking is under way.
+
+
+def test_what_a_key_is_bound_to_is_the_same_in_every_version() -> None:
+    assert arguments_hash("book_appointment", '{"service":"oil change"}') == (
+        "e431203ed0269316cc1ff097fe0d58cae46b7fb1c66bfa40103e1d79ced5ed2f"
+    )
+
+
+async def test_a_new_version_answers_what_the_old_one_did_although_it_takes_other_arguments(
+    ask: Ask, rows: asyncpg.Connection
+) -> None:
+    old = BOOKING | {"loaner": True}  # which this version does not have
+    text = msgspec.json.encode(old).decode()
+    await rows.execute(
+        "INSERT INTO tool_result (key, call, tool, arguments_hash, result) VALUES ('K', 'CA1', $1, $2, $3)",
+        "book_appointment",
+        arguments_hash("book_appointment", text),
+        '{"booked": true, "appointment": {"id": 7, "loaner": true}}',
+    )
+    result, answer = await ask("book_appointment", key="K", **old)
+    assert (result.ok, result.replayed, answer["appointment"]) == (True, True, {"id": 7, "loaner": True})
+    fresh, why = await ask("book_appointment", key="L", **old)
+    assert (fresh.ok, fresh.unknown) == (False, False)
+    assert "loaner" in why["error"]
+
+
+async def test_a_process_that_can_not_reach_the_records_does_not_say_that_nothing_was_done(
+    ask: Ask, make_tools: Callable[..., DealershipTools], ask_of: Any, seeded_url: str
+) -> None:
+    cut = Cut(seeded_url, reaches_it=True)
+    server = await asyncio.start_server(cut.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    toolbox = make_tools(database_url=seeded_url.replace(f":{urlsplit(seeded_url).port}/", f":{port}/"))
+    await toolbox.open()
+    try:
+        cut.armed = True  # its first commit, which is what brings it to know that nobody is there
+        hurried = Limits(run=0.5)
+        toolbox._limits = hurried
+        await ask_of(toolbox)("book_appointment", key="other", call="CA2", **BOOKING | {"time": "10:00"})
+        assert (await ask("book_appointment", key="K", **BOOKING))[
+            0
+        ].ok  # by another process, its reply was lost
+        result, answer = await ask_of(toolbox)("book_appointment", key="K", **BOOKING)
+        assert (result.ok, result.unknown) == (False, True), answer
+        reading, _ = await ask_of(toolbox)("get_upcoming_appointments")
+        assert (reading.ok, reading.unknown) == (False, False)
+    finally:
+        await toolbox.close()
+        server.close()

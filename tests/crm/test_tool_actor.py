@@ -89,7 +89,7 @@ async def test_a_failed_opening_is_a_result_and_the_next_call_tries_again(
     actor = ToolActor(lambda: make_tools(**urls.pop(0)))
     try:
         failed = msgspec.json.decode(await actor.run(LOOKUP), type=ToolResult)
-        assert (failed.key, failed.ok) == ("K", False)
+        assert (failed.key, failed.ok, failed.unknown) == ("K", False, True)  # another may have done it
         assert "error" in msgspec.json.decode(failed.result)
         with pytest.raises(DatabaseAway):
             await actor.context(SARAH, "+13125550101", True)

@@ -460,7 +460,7 @@ class Rig:
     rules: list[dict[str, Any]]
     settings: Settings = field(default_factory=new_settings)
     stream_sid: str = "MZ1"
-    tools: Tools = field(default_factory=Tools)
+    tools: Any = field(default_factory=Tools)
     voice: Voice = field(default_factory=Voice)
     mouth: Mouth = field(default_factory=Mouth)
     log: Log = field(default_factory=Log)
@@ -468,6 +468,7 @@ class Rig:
     observe: Callable[[Start, CallPorts], CallPorts] | None = None
     packed: bool = False
     spare_rules: list[dict[str, Any]] | None = None
+    specs: tuple[ToolSpec, ...] = SPECS
 
     def __post_init__(self) -> None:
         self.sessions = SessionStore(self.redis_url, 3600, 2000, 60)
@@ -604,7 +605,8 @@ class Rig:
             assert isinstance(call, CallActor)
             settings = self.settings
             limits_s = settings.tool_timeout_s, settings.tool_settle_s
-            return call.spawn(ToolPort(self.tools, {"book"}, *limits_s, call), "tools")
+            changing = {spec.name for spec in self.specs if spec.changes}
+            return call.spawn(ToolPort(self.tools, changing, *limits_s, call), "tools")
 
         ports = CallPorts(
             stream=ref("stream"),
@@ -614,7 +616,7 @@ class Rig:
             model=self.model,
             log=self.log,
             tools=port,
-            specs=SPECS,
+            specs=self.specs,
             context=CallerContext(self.greeting, "You answer a garage's telephone."),
         )
         actor = CallActor(start, self.observe(start, ports) if self.observe else ports, self.settings)

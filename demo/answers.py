@@ -155,7 +155,8 @@ class Answers:
 
     @property
     def _day(self) -> str:
-        return self._wish.day if self.task is Task.BOOK else self._wish.new_day
+        day = self._wish.day if self.task is Task.BOOK else self._wish.new_day
+        return day.partition(", ")[2] or day  # at a comma the voice pauses
 
     @property
     def _when(self) -> str:

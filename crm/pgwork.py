@@ -42,7 +42,7 @@ class PgWork:
     # ------------------------------------------------------------ the workshop
 
     async def workshop(self) -> w.Workshop:
-        """All of it; closures that are over are left out."""
+        """All of it."""
         rules = await self._session.get(m.Dealership, 1)
         if rules is None:
             raise RecordsAway(
@@ -59,7 +59,7 @@ class PgWork:
             select(m.ServiceSkill.service_type_id, m.ServiceSkill.skill)
         ):
             needs[what].add(skill)
-        closures = select(m.Closure).where(m.Closure.ends_at > func.now()).order_by(m.Closure.starts_at)
+        closures = select(m.Closure).order_by(m.Closure.starts_at)
         return w.Workshop(
             time_zone=rules.time_zone,
             week=_week(row for row in hours if row.bay_id is None and row.technician_id is None) or {},

@@ -181,6 +181,26 @@ async def test_whose_an_appointment_is(records: Records) -> None:
         assert await work.upcoming(Owner("CA1", customer, PHONE), NINE) == [by_phone, by_call]
 
 
+async def test_what_who_is_not_vouched_for_has_booked_is_of_their_number_until_they_are(
+    records: Records,
+) -> None:
+    async with records.work() as work:
+        made = await work.add_customer("Bo Diaz", PHONE, 2026, vouched=False)
+        booked = await work.book(new(call="CAx", customer=made.id, phone=PHONE))
+    assert not made.vouched
+    for owner in (Owner("CA2", phone=PHONE), Owner("CA2", made.id)):
+        async with records.work() as work:
+            assert await work.upcoming(owner, NINE - HALF) == [booked]
+    async with records.work() as work:
+        await work.vouch(made.id)
+    async with records.work() as work:
+        found = await work.customer(made.id)
+        assert found is not None
+        assert found.vouched
+        assert await work.upcoming(Owner("CA2", phone=PHONE), NINE - HALF) == []
+        assert await work.upcoming(Owner("CA2", made.id), NINE - HALF) == [booked]
+
+
 async def test_at_most_ten_are_told_the_soonest_first(records: Records) -> None:
     async with records.work() as work:
         for n in reversed(range(12)):
@@ -228,9 +248,9 @@ async def test_what_a_caller_has_shown_is_kept(records: Records) -> None:
     async with records.work() as work:
         customer = (await work.add_customer("Bo Diaz", PHONE, 2026)).id
         assert await work.proof("CA1") == Proof()
-        await work.prove("CA1", Proof(customer, 2))
+        await work.prove("CA1", Proof(customer, 2, customer))
     async with records.work() as work:
-        assert await work.proof("CA1") == Proof(customer, 2)
+        assert await work.proof("CA1") == Proof(customer, 2, customer)
         assert await work.proof("CA2") == Proof()
 
 

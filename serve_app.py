@@ -71,7 +71,7 @@ from engine.settings import Settings, SettingsError, load_settings
 from engine.supervision import Supervision
 from engine.tools import Toolbox
 from engine.vendors import ways
-from launcher.checks import check_fallbacks, check_signed, check_words
+from launcher.checks import check_crm, check_fallbacks, check_signed, check_words
 from launcher.environment import exports_message, missing_exports
 from launcher.errors import LaunchError
 
@@ -630,7 +630,7 @@ def _app() -> serve.Application:
         unset.append("OPENAI_API_KEY")
     if unset:
         problems.append("set " + ", ".join(unset) + ", or use `make serve`, which starts local stand-ins")
-    for check in (functools.partial(check_signed, anywhere=True), check_words, check_fallbacks):
+    for check in (functools.partial(check_signed, anywhere=True), check_words, check_crm, check_fallbacks):
         try:
             check(settings)
         except LaunchError as error:

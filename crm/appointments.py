@@ -11,6 +11,7 @@ import msgspec
 
 from crm import dates, saying, slots
 from crm.desk import TOOLS, Caller, Desk, caller
+from crm.likeness import words
 from crm.plain import CAR_MOST, NAME_MOST, plain
 from crm.ports import SlotTaken
 from crm.records import AppointmentRecord, CustomerRecord, NewAppointment, Owner, VehicleRecord
@@ -199,13 +200,20 @@ def _day(desk: Desk, workshop: Workshop, said: str) -> dates.Day:
 
 
 def _start(desk: Desk, workshop: Workshop, date: str, time: str) -> dt.datetime:
-    """The instant that was meant, on the dealership's clock."""
+    """The instant that was meant, on the dealership's clock. What could be another day or time is asked for first: a
+    change is made of what the caller has agreed to."""
     day = _day(desk, workshop, date)
+    if day.through is not None or day.doubtful:
+        agreed = f"When the caller has agreed to it, give the date as {day.date.isoformat()}."
+        raise _Refused(f"{day.note} {agreed}".strip())
     found = dates.clock(time, workshop.spans(day.date), day.part)
     if isinstance(found, dates.Unclear) and day.time is not None:
         found = day.time  # said with the day
     if isinstance(found, dates.Unclear):
         raise _Refused(found.why)
+    if day.time is not None and day.time != found:
+        both = saying.listing([saying.clock(day.time), saying.clock(found)])
+        raise _Refused(f"Two times were named, {both}: ask which, and give that one.")
     start = dates.moment(day.date, found, workshop.zone)
     if isinstance(start, dates.Unclear):
         raise _Refused(start.why)
@@ -314,16 +322,19 @@ async def _name_before(desk: Desk) -> str | None:
 
 
 def _car(cars: Sequence[VehicleRecord], said: str | None) -> VehicleRecord | None:
-    """The customer's car that was named; unnamed, the only one."""
+    """The customer's car that was named, by model or make, of two alike by the year; unnamed, the only one."""
     if not said:
         return cars[0] if len(cars) == 1 else None
-    words = said.lower().replace("-", "").split()
-    named = [
-        car
-        for car in cars
-        if car.model.lower().replace("-", "") in words or car.model.lower() in said.lower()
-    ]
-    return named[0] if len(named) == 1 else None
+    heard = [word.text for word in words(said)]
+    rows = {"".join(heard[a:b]) for a in range(len(heard)) for b in range(a + 1, min(a + 5, len(heard)) + 1)}
+    for names in ([car.model for car in cars], [car.make for car in cars]):
+        joined = ["".join(word.text for word in words(name)) for name in names]
+        named = [car for car, name in zip(cars, joined, strict=True) if name in rows]
+        if len(named) > 1:
+            named = [car for car in named if str(car.year) in heard]
+        if len(named) == 1:
+            return named[0]
+    return None
 
 
 async def _same(

@@ -63,11 +63,12 @@ class House:
         """
         # A number that nobody vouches for may have been forged: its owner hears no other's name.
         customers = tuple(one.plainly() for one in known.customers if one.vouched)
+        if "greeting" in known.opted_out:
+            customers = ()  # like a stranger: by nothing that is known
         zone = known.workshop.zone if known.workshop else ZoneInfo(self.timezone)
         now = now.astimezone(zone)
-        opted_out = "greeting" in known.opted_out
         return CallerContext(
-            greeting=greeting(self.name, customers, trusted, now.date(), self.greeting, opted_out),
+            greeting=greeting(self.name, customers, trusted, now.date(), self.greeting),
             prompt=system_prompt(
                 self.name,
                 known.workshop,

@@ -45,20 +45,18 @@ def greeting(
     trusted: bool,
     today: dt.date,
     template: str = "",
-    opted_out: bool = False,
 ) -> str:
-    """What the caller hears first; `customers` are those who have the number.
+    """What the caller hears first; `customers` are those who have the number, as far as they want to be greeted.
 
     A template is used when all of its fields are known for this caller and may be said to them; otherwise the
-    dealership's own greeting is. Of a number that several share, nobody is greeted; who has opted out is greeted like
-    a stranger.
+    dealership's own greeting is. Of a number that several share, nobody is greeted.
     """
-    customer = customers[0] if len(customers) == 1 and not opted_out else None
+    customer = customers[0] if len(customers) == 1 else None
     last = _Last.of(customer, today) if customer and trusted else _Last()
     values = _sayable(dealership, customer, last)
     if template and _fields(template) <= values.keys():
         return template.format(**values)
-    if len(customers) > 1 and not opted_out:
+    if len(customers) > 1:
         return f"Hi, thanks for calling {dealership}. Who am I speaking with?"
     hello = f"Hi {values['name']}, thanks" if "name" in values else "Thanks"
     return " ".join(

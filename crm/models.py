@@ -345,14 +345,17 @@ class CallEpoch(Base):
 
 
 class CallProof(Base):
-    """Who a caller has shown to be, how often they have tried, and the customer that the call made of them."""
+    """Who a caller has shown to be, how often they have tried, and the customer that the call made of them.
+
+    The ids are those of whatever records there are, so nothing refers to our table of customers.
+    """
 
     __tablename__ = "call_proof"
 
     call: Mapped[str] = mapped_column(primary_key=True)
-    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customer.id", ondelete="CASCADE"))
+    customer_id: Mapped[int | None] = mapped_column(Integer)
     tries: Mapped[int] = mapped_column(SmallInteger, server_default="0")
-    made_id: Mapped[int | None] = mapped_column(ForeignKey("customer.id", ondelete="SET NULL"))
+    made_id: Mapped[int | None] = mapped_column(Integer)
     at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
 
 

@@ -1,8 +1,8 @@
 """When the workshop can take a car: pure rules. A workshop, what is taken and a time in; slots and reasons out.
 
 All times are aware. Inside, they are instants (UTC): lengths are added to them and they are compared, never wall
-clocks, so that an hour is an hour on the days on which clocks change. Of an hour that comes twice only the first is
-offered, for its times can't be told apart when they are said; an hour that does not exist has no slots.
+clocks, so that an hour is an hour on the days on which clocks change. In an hour that comes twice nothing is offered,
+for its times can't be told apart when they are said; an hour that does not exist has no slots.
 """
 
 import datetime as dt
@@ -192,7 +192,8 @@ def _starts(workshop: Workshop, day: dt.date) -> Iterator[dt.datetime]:
     for opens, closes in open_windows(workshop, day):
         start = opens
         while start < closes:
-            if not start.astimezone(workshop.zone).fold:
+            local = start.astimezone(workshop.zone)
+            if local.replace(fold=0).utcoffset() == local.replace(fold=1).utcoffset():
                 yield start
             start += dt.timedelta(minutes=workshop.step_minutes)
 
@@ -207,7 +208,12 @@ def _open(workshop: Workshop, who: Bay | Technician | None, start: dt.datetime, 
 
 
 def _windows(workshop: Workshop, spans: Iterable[Span], day: dt.date) -> Iterator[Window]:
-    for opens, closes in spans:
+    together: list[Span] = []
+    for opens, closes in sorted(spans):
+        if together and opens <= together[-1][1]:  # no break between them
+            opens, closes = together[-1][0], max(together.pop()[1], closes)
+        together.append((opens, closes))
+    for opens, closes in together:
         yield instant(day, opens, workshop), instant(day, closes, workshop)
 
 

@@ -97,10 +97,18 @@ class Workshop(msgspec.Struct, frozen=True, dict=True):
 
     def service(self, said: str) -> ServiceType | None:
         """The one service that is meant by a name as it is said, or None."""
-        words = " ".join(said.lower().replace("-", " ").split())
-        if not words:
-            return None
-        meant = [s for s in self.services if s.name == words]
-        meant = meant or [s for s in self.services if s.name in words]
-        meant = meant or [s for s in self.services if words.rstrip("s") in s.name]
+        words = _plain(said)
+        meant = [s for s in self.services if f" {_plain(s.name)} " in f" {words} "]
+        if meant:  # the one that is named most exactly: "synthetic oil change" is no "oil change"
+            longest = max(len(s.name) for s in meant)
+            meant = [s for s in meant if len(s.name) == longest]
+        elif len(words) > 2:
+            meant = [s for s in self.services if f" {words}" in f" {_plain(s.name)}"]
         return meant[0] if len(meant) == 1 else None
+
+
+def _plain(name: str) -> str:
+    """In small letters, without hyphens, plurals, and an article before it."""
+    words = name.lower().replace("-", " ").split()
+    words = words[1:] if words[:1] in (["a"], ["an"], ["the"], ["my"]) else words
+    return " ".join(word.removesuffix("s") if len(word) > 3 else word for word in words)

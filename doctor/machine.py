@@ -10,6 +10,7 @@ from engine.settings import Settings
 from launcher.app import url_of
 from launcher.checks import (
     check_consistent,
+    check_crm,
     check_database,
     check_python,
     check_redis,
@@ -32,6 +33,7 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
         check_python,
         lambda: check_signed(settings),
         lambda: check_words(settings),
+        lambda: check_crm(settings),
         lambda: check_consistent(without_address),
     ]
     complaints = []

@@ -129,7 +129,7 @@ class Settings(BaseSettings):
     )
     stt_keyterms: str = Field(
         "",
-        description="Comma-separated words that recognition should favour; empty: the names of the dealership's services",
+        description="Comma-separated words that recognition should favour; empty: the names of the demo's services, so name your own here",
     )
     flux_eot_threshold: float = Field(
         0.7,

@@ -1,6 +1,7 @@
 """What can be found wrong before anything is started; each failure is one sentence with its remedy."""
 
 import asyncio
+import importlib
 import ipaddress
 import sys
 from pathlib import Path
@@ -56,6 +57,24 @@ def check_words(settings: Settings) -> None:
         except OSError as error:
             why = f"TAPE_DIR {settings.tape_dir!r} can't be made ({error.strerror}): name another directory."
             raise LaunchError(why) from None
+
+
+def check_crm(settings: Settings) -> None:
+    """The CRM that is named can be imported: else every caller would be a stranger."""
+    if not settings.crm:
+        return
+    module, _, name = settings.crm.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except Exception as error:  # it is not ours: whatever it raises, it can't be used
+        found, why = None, f"{type(error).__name__}: {error}"
+    else:
+        why = f"{module} has no function {name}"
+    if not callable(found):
+        raise LaunchError(
+            f"CRM is {settings.crm} but it can't be used ({why}): put the module where Python finds it (the directory "
+            "from which you start, or PYTHONPATH), or leave CRM empty for Postgres."
+        )
 
 
 def check_signed(settings: Settings, *, anywhere: bool = False) -> None:
@@ -158,6 +177,7 @@ def check_version(settings: Settings) -> None:
     """The checks of what a version of the app is made from. Raises the first `LaunchError`."""
     check_signed(settings)
     check_words(settings)
+    check_crm(settings)
     check_consistent(settings)
     asyncio.run(_check_servers(settings))
 

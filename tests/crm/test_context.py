@@ -79,7 +79,10 @@ async def test_who_does_not_want_to_be_greeted_by_name_is_not(
     tools: DealershipTools, rows: asyncpg.Connection
 ) -> None:
     await rows.execute("INSERT INTO opt_out (phone, kind) VALUES ($1, 'greeting')", SARAH)
-    assert (await tools.context(SARAH, CALLED, attested=True)).greeting == PLAIN
+    context = await tools.context(SARAH, CALLED, attested=True)
+    assert context.greeting == PLAIN
+    assert context.customer is None
+    assert "Sarah" not in context.prompt
 
 
 async def test_the_prompt_lists_hours_and_services_and_begins_alike_for_all(tools: DealershipTools) -> None:

@@ -65,15 +65,6 @@ def test_a_whole_greeting(customers: tuple[CustomerRecord, ...], trusted: bool, 
     assert greeting(ELM, customers, trusted, TODAY) == whole
 
 
-@pytest.mark.parametrize("customers", [(SARAH,), (SARAH, SARAH)])
-@pytest.mark.parametrize("trusted", [True, False])
-def test_who_has_opted_out_is_greeted_like_a_stranger(
-    customers: tuple[CustomerRecord, ...], trusted: bool
-) -> None:
-    assert greeting(ELM, customers, trusted, TODAY, opted_out=True) == PLAIN
-    assert greeting(ELM, customers, trusted, TODAY, "Hi {name}!", opted_out=True) == PLAIN
-
-
 # ------------------------------------------------------------ names
 
 

@@ -93,8 +93,8 @@ async def test_a_day_is_meant_as_it_was_said_and_is_read_back_with_its_date(ask:
 async def test_what_was_said_is_booked(ask: Ask, rows: asyncpg.Connection) -> None:
     for said, time, starts_at in (
         ("this Friday", "three thirty", "2026-11-27 15:30"),
-        ("next Tuesday", "half past nine", "2026-12-01 09:30"),
-        ("next Wednesday at ten", "ten", "2026-12-02 10:00"),
+        ("December first", "half past nine", "2026-12-01 09:30"),
+        ("a week from tomorrow at ten", "ten", "2026-12-02 10:00"),
     ):
         _, answer = await ask("book_appointment", service="tire rotation", date=said, time=time)
         assert answer["booked"], answer
@@ -104,6 +104,41 @@ async def test_what_was_said_is_booked(ask: Ask, rows: asyncpg.Connection) -> No
             answer["appointment"]["id"],
         )
         assert at == starts_at
+
+
+@pytest.mark.parametrize(
+    ("date", "time", "why"),
+    [
+        ("next Tuesday", "half past nine", "2026-12-01"),  # or today's
+        ("next week", "half past nine", "2026-11-30"),
+        ("the weekend", "ten", "2026-11-28"),
+        ("tomorrow at nine", "ten", "Two times were named, nine and ten"),
+        ("2026-12-03T14:00", "10:00", "Two times were named"),
+    ],
+)
+async def test_what_could_be_another_day_or_time_is_asked_for_before_it_is_booked(
+    ask: Ask, rows: asyncpg.Connection, date: str, time: str, why: str
+) -> None:
+    _, answer = await ask("book_appointment", service="oil change", date=date, time=time)
+    assert answer["booked"] is False
+    assert why in answer["error"]
+    assert await rows.fetchval("SELECT count(*) FROM appointment") == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "car"),
+    [
+        ("the f one fifty", "2021 Ford F-150"),
+        ("my Toyota", "2020 Toyota Camry"),
+        ("the 2021 Ford F-150", "2021 Ford F-150"),
+        ("camry", "2020 Toyota Camry"),
+        ("my wife's Buick", "my wife's Buick"),
+    ],
+)
+async def test_the_car_that_was_meant_is_booked(ask: Ask, said: str, car: str) -> None:
+    james = {"caller": "+13125550117", "service": "oil change", "date": FRIDAY, "time": "08:00"}
+    _, answer = await ask("book_appointment", **james, vehicle=said)
+    assert answer["appointment"]["vehicle"] == car
 
 
 # ------------------------------------------------------------ book_appointment

@@ -322,8 +322,5 @@ def _once() -> None:
         sa.Column("customer_id", sa.Integer(), nullable=True),
         sa.Column("tries", sa.SmallInteger(), server_default="0", nullable=False),
         sa.Column("at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["customer_id"], ["customer.id"], name=op.f("fk_call_proof_customer_id"), ondelete="CASCADE"
-        ),
         sa.PrimaryKeyConstraint("call", name=op.f("pk_call_proof")),
     )

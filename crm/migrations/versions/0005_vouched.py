@@ -17,12 +17,8 @@ def upgrade() -> None:
         "customer", sa.Column("vouched", sa.Boolean(), server_default=sa.text("true"), nullable=False)
     )
     op.add_column("call_proof", sa.Column("made_id", sa.Integer()))
-    op.create_foreign_key(
-        op.f("fk_call_proof_made_id"), "call_proof", "customer", ["made_id"], ["id"], ondelete="SET NULL"
-    )
 
 
 def downgrade() -> None:
-    op.drop_constraint(op.f("fk_call_proof_made_id"), "call_proof")
     op.drop_column("call_proof", "made_id")
     op.drop_column("customer", "vouched")

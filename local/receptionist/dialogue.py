@@ -21,7 +21,7 @@ from local.receptionist.heard import Heard, understand
 from local.receptionist.listening import listen
 from local.receptionist.phrases import ANYTHING_ELSE, GOODBYE, HELP, unable
 from local.receptionist.proving import proof_step
-from local.receptionist.results import learn
+from local.receptionist.results import CHANGES, learn
 from local.receptionist.talk import Ask, Goal, Reply, Talk
 from local.receptionist.vins import vin_told
 from local.receptionist.wants import Want
@@ -48,6 +48,8 @@ def _played_through(messages: list[dict[str, Any]], tools: dict[str, Any], now: 
     facts = read_prompt("\n".join(text_of(m) for m in messages if m["role"] in _INSTRUCTIONS), now)
     conversation = [message for message in messages if message["role"] not in _INSTRUCTIONS]
     talk, heard_of_us = Talk(can_transfer=any("transfer" in name for name in tools)), ""
+    untold = ""  # what became of a change, where the caller spoke before it was said
+    unsaid_question = Ask.NOTHING
     calls: dict[str, Any] = {}
     talk.asked = Ask.WHO if facts.shared else Ask.NOTHING
     reply = _greeting(facts)
@@ -56,19 +58,27 @@ def _played_through(messages: list[dict[str, Any]], tools: dict[str, Any], now: 
         following = conversation[index + 1]["role"] if index + 1 < len(conversation) else ""
         if role == "assistant":
             heard_of_us += text_of(message)
+            untold = "" if text_of(message) else untold
             calls |= {call["id"]: call["function"] for call in message.get("tool_calls") or ()}
             continue
         if role == "user":
-            if talk.asked is Ask.CONFIRM and "?" not in heard_of_us:
+            unsaid_question = talk.asked
+            if talk.asked in (Ask.CONFIRM, Ask.AGAIN) and "?" not in heard_of_us:
                 talk.asked = Ask.CUT
             before = talk.heard if index and conversation[index - 1]["role"] == "user" else None
             listen(talk, _in_parts(before, _understood(text_of(message), talk, facts)), facts)
         elif message.get("tool_call_id") in calls:
             call = calls[message["tool_call_id"]]
             learn(talk, call["name"], call["arguments"], text_of(message))
-        if following != role:
-            reply, heard_of_us = _next(talk, facts, tools), ""
-            talk.said = reply.text
+        if following == role:
+            continue
+        if role == "user" and untold and talk.heard and not talk.heard.says_something:
+            talk.asked, reply = unsaid_question, Reply(f"{untold} {talk.question}")
+        else:
+            changed = role == "tool" and talk.fresh is not None and talk.fresh.tool in CHANGES
+            reply = _next(talk, facts, tools).after(untold)
+            untold = reply.text.removesuffix(talk.question).strip() if changed and not reply.tool else ""
+        talk.said, heard_of_us = reply.text, ""
     silent = messages[-1]["role"] in _INSTRUCTIONS and "silen" in text_of(messages[-1]).lower()
     return Reply(f"Are you still there? {talk.question}".strip()) if silent and conversation else reply
 
@@ -133,7 +143,7 @@ def _told(talk: Talk, facts: Facts, tools: Collection[str]) -> Reply | str:
     tool = talk.fresh.tool if talk.fresh else ""
     if tool == "get_available_slots":
         return slots_told(talk, facts, tools)
-    if tool in ("book_appointment", "reschedule_appointment", "cancel_appointment"):
+    if tool in CHANGES:
         return change_told(talk, facts, tools, tool)
     if tool == "get_upcoming_appointments":
         return upcoming_told(talk, facts, tools)

@@ -13,6 +13,7 @@ _REFUSAL = re.compile(
     r"closed|past|too far|hours|taken|too soon|too late|starting times|nobody is there|no service|already|begun",
     re.IGNORECASE,
 )
+CHANGES = ("book_appointment", "reschedule_appointment", "cancel_appointment")
 _FOR_US = re.compile(r"\bcaller\b|_", re.IGNORECASE)
 
 
@@ -31,7 +32,7 @@ def learn(talk: Talk, tool: str, arguments: str, content: str) -> None:
         talk.appointments = [item for item in found_all if item]
     elif tool == "lookup_customer":
         _learn_who(talk, fresh)
-    elif tool in ("book_appointment", "reschedule_appointment", "cancel_appointment"):
+    elif tool in CHANGES:
         talk.appointments = None
         talk.slots.clear()
         made = appointment_of(result.get("appointment"))

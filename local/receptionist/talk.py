@@ -124,6 +124,7 @@ class Talk:
     choices: list[Appointment] = field(default_factory=list)
     chosen: Appointment | None = None
     last: Appointment | None = None
+    again: bool = False  # a change was not made, or may not have been: it is made again only on a yes
     doubt: Fresh | None = None  # a change of which it is not known whether it was made
 
     name: str = ""
@@ -143,7 +144,8 @@ class Talk:
     @property
     def sure(self) -> bool:
         """Whether service, day and time were all heard plainly, or confirmed."""
-        return self.confirmed or (self.service_sure and self.date_sure and self.minutes_sure)
+        plain = self.service_sure and self.date_sure and self.minutes_sure
+        return self.confirmed or (plain and not self.again)
 
     def begin(self, goal: Goal) -> None:
         """Turns to another goal. What was said of a booking that had no goal yet stays."""
@@ -160,7 +162,7 @@ class Talk:
         self.window, self.soonest, self.confirmed = None, False, False
         self.offered, self.skipped = [], set()
         self.about_service, self.about_date, self.choices, self.chosen = "", None, [], None
-        self.next_free, self.doubt, self.hearing = None, None, None
+        self.next_free, self.doubt, self.again, self.hearing = None, None, False, None
 
     def ask(self, what: Ask, question: str) -> Reply:
         """A reply that asks, remembering what was asked."""

@@ -35,9 +35,9 @@ def settled(talk: Talk, tools: Collection[str]) -> Reply | None:
         return None
     if earlier:
         done = " ".join(filter(None, map(_told, earlier))) or "What you asked for before was done after all."
-        return talk.ask(Ask.AGAIN, _still(talk)).after(f"I know it now. {done}")
+        return _ask(talk, _still(talk)).after(f"I know it now. {done}")
     if _NOT_DONE.search(error):
-        return talk.ask(Ask.AGAIN, "Shall I try again?").after(
+        return _ask(talk, "Shall I try again?").after(
             f"I'm sorry, that was not {_SAID[fresh.tool]}: there was no answer in time."
         )
     if not _UNKNOWN.search(error):
@@ -73,7 +73,13 @@ def looked_up(talk: Talk) -> Reply | None:
         talk.last = None if doubt.tool == "cancel_appointment" else made
         return None
     seen = "It is still there." if doubt.tool == "cancel_appointment" else "I don't see it in the calendar."
-    return talk.ask(Ask.AGAIN, "Shall I try again?").after(seen)
+    return _ask(talk, "Shall I try again?").after(seen)
+
+
+def _ask(talk: Talk, question: str) -> Reply:
+    """Asks whether to make the change, whatever was confirmed before."""
+    talk.again, talk.confirmed = True, False
+    return talk.ask(Ask.AGAIN, question)
 
 
 def _open(talk: Talk, doubt: Fresh) -> Reply:

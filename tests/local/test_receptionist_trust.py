@@ -291,6 +291,53 @@ def test_what_was_done_before_is_told_and_whether_the_new_wish_stands_is_asked()
     assert call.ran == ["book_appointment"]
 
 
+@pytest.mark.parametrize("aside", ["what are your hours?", "uh"])
+def test_a_question_on_the_side_does_not_try_a_change_again(aside: str) -> None:
+    call = Conversation(Doubtful(VOID), KNOWN)
+    call.say("an oil change on Friday at nine")
+    assert call.say(aside).endswith("?")
+    assert rows(call) == []
+    call.say("yes")
+    assert rows(call) == [FRIDAY]
+
+
+def interrupted_before_the_answer(calendar: Calendar, *said: str) -> Conversation:
+    """The caller spoke when the tool had answered the last of these, and nothing had been said of it."""
+    call = Conversation(calendar, KNOWN)
+    for text in said:
+        call.say(text)
+    call.messages.pop()
+    return call
+
+
+@pytest.mark.parametrize(
+    ("noise", "answer"),
+    [
+        ("yes please", "Is there anything else I can do for you?"),
+        ("what are your hours", "We're open"),
+        ("that's all, goodbye", "Thank you for calling. Goodbye."),
+    ],
+)
+def test_a_change_of_which_nothing_was_said_yet_is_told_whatever_the_caller_says(
+    noise: str, answer: str
+) -> None:
+    call = interrupted_before_the_answer(Calendar(), "an oil change on Friday at nine")
+    heard = call.say(noise)
+    assert heard.startswith(
+        "You're booked for an oil change on Friday, November twenty-seventh at nine o'clock."
+    )
+    assert answer in heard
+    assert rows(call) == [FRIDAY]
+
+
+def test_a_yes_to_a_question_that_was_not_heard_tries_nothing_again() -> None:
+    call = interrupted_before_the_answer(Doubtful(VOID), "an oil change on Friday at nine")
+    assert "Shall I try again?" in call.say("yes please")
+    assert rows(call) == []
+    call.say("yes")
+    assert rows(call) == [FRIDAY]
+
+
 # ---------------------------------------------------------------- where nothing is free
 
 

@@ -109,7 +109,8 @@ async def test_what_was_said_is_booked(ask: Ask, rows: asyncpg.Connection) -> No
 @pytest.mark.parametrize(
     ("date", "time", "why"),
     [
-        ("next Tuesday", "half past nine", "2026-12-01"),  # or today's
+        ("next Friday", "half past nine", "2026-12-04"),  # or this one
+        ("Tuesday", "half past nine", "2026-12-01"),  # or today
         ("next week", "half past nine", "2026-11-30"),
         ("the weekend", "ten", "2026-11-28"),
         ("tomorrow at nine", "ten", "Two times were named, nine and ten"),

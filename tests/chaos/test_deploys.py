@@ -302,7 +302,7 @@ async def is_replaced(app: Served, row: Row) -> None:
     ending = [await dial(bench, chats(replaced, moments)) for _ in range(2)]
     lasting = await dial(bench, resumes(seen, moments))
     await moments.all(3, "greeted")
-    app.change("crm/prompt.py", "Thanks for calling", "You have reached")  # told by a ToolActor
+    app.change("crm/greeting.py", "{hello} for calling", "You have reached")  # told by an ingress
     app.change("engine/phrases.py", "Sorry, we were cut off for a moment.", NEW_APOLOGY)  # by a CallActor
 
     meanwhile = asyncio.create_task(keep_dialling(app, replaced))

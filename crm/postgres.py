@@ -13,7 +13,7 @@ from crm.ports import Changed, RecordsAway
 from engine.reach import Reach
 
 LOOK_S = 0.5  # between looks whether Postgres is back
-TURN_S = 30.0  # for a connection of the pool's: longer than anybody waits, who have deadlines of their own
+TURN_S = 600.0  # for a connection of the pool: longer than anybody waits, who have deadlines of their own
 
 
 class PostgresRecords:

@@ -210,11 +210,10 @@ class DealershipTools:
     async def _change(self, request: ToolRequest, tool: Tool, attempts: _Attempts) -> tuple[Answer, bool]:
         async def run(work: Work) -> Answer:
             attempts.open = False  # an earlier attempt was not kept: its end has been waited for
+            # Only now: an earlier version may have taken arguments that this one does not, and be done.
             try:
                 arguments = tool.parse(request.arguments)
-            except (
-                BadArguments
-            ) as error:  # after the key: an earlier version may have taken them, and done it
+            except BadArguments as error:
                 return {"error": str(error)}
             return await tool.function(self._desk(request, work), **arguments)
 

@@ -2,14 +2,18 @@
 
 import asyncpg
 
-# What calls leave behind; the workshop stays.
-_CALLS = "appointment, tool_result, call_epoch, call_proof, customer"
+from crm.demo_data import CUSTOMERS
+
+_EMPTY = f"""
+TRUNCATE appointment, tool_result, call_epoch, call_proof RESTART IDENTITY CASCADE;
+DELETE FROM customer WHERE id > {len(CUSTOMERS)};
+"""
 
 
 async def emptied(url: str) -> None:
-    """No call was ever made, and nobody is known."""
+    """No call was ever made: what is there is the workshop and the demo's customers."""
     connection = await asyncpg.connect(url, timeout=30)
     try:
-        await connection.execute(f"TRUNCATE {_CALLS} RESTART IDENTITY CASCADE")
+        await connection.execute(_EMPTY)
     finally:
         await connection.close(timeout=10)

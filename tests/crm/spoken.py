@@ -21,6 +21,7 @@ BOOKING = {
     "name": "Bo Diaz",
 }
 BOOK, AGAIN, TWICE, CANCEL = "Please book it.", "Please try it again.", "Book it, twice.", "Please cancel it."
+LATER = "Then try it at ten."  # in place of the first: still one appointment is wanted
 
 # What is said of an outcome that is not known; everything else that is an error was not done.
 _OPEN = re.compile(r"not known|not certain|can't be reached")
@@ -70,7 +71,8 @@ def _answer(messages: list[dict[str, Any]]) -> tuple[str, list[tuple[str, Any]]]
     wish = messages[last]["content"]
     if wish == CANCEL:
         return "", [("cancel_appointment", {"appointment_id": _number(results)})]
-    return "", [("book_appointment", BOOKING)] * (2 if wish == TWICE else 1)
+    booking = BOOKING | {"time": "10:00"} if wish == LATER else BOOKING
+    return "", [("book_appointment", booking)] * (2 if wish == TWICE else 1)
 
 
 def _number(results: Sequence[tuple[str, Any]]) -> int:

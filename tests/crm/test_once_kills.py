@@ -21,7 +21,7 @@ from engine.clock import outside, run_virtual
 from engine.messages import ToolRequest, ToolResult
 from engine.models import RoutedModel
 from tests.crm.databases import emptied
-from tests.crm.spoken import AGAIN, BOOK, BOOKED, MAYBE_BOOKED, NOT_BOOKED, Teller, claims, lies
+from tests.crm.spoken import AGAIN, BOOK, BOOKED, LATER, MAYBE_BOOKED, NOT_BOOKED, Teller, claims, lies
 from tests.crm.toolprocess import LOST, RUN, SETTLE, Processes, Starter, ask
 from tests.virtual.rig import Rig, with_rig
 
@@ -203,8 +203,9 @@ def test_the_same_if_the_calls_actor_is_lost(trouble: Trouble, play: Play) -> No
         assert [text for text, _ in told] in ([BOOKED], [NOT_BOOKED]), (point, told)
 
 
-def test_who_was_told_that_it_is_not_certain_and_asks_again_is_booked_once(play: Play) -> None:
-    for point, told, rows in play(SOME, nobody_comes, BOOK, AGAIN):
+@pytest.mark.parametrize("again", [AGAIN, LATER])
+def test_who_was_told_that_it_is_not_certain_and_asks_again_is_booked_once(play: Play, again: str) -> None:
+    for point, told, rows in play(SOME, nobody_comes, BOOK, again):
         assert lies(told, rows) == [], (point, told, rows)
         assert [text for text, _ in told] == [MAYBE_BOOKED, BOOKED], (point, told)
         assert list(rows.values()) == [True], point

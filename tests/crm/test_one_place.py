@@ -12,6 +12,7 @@ from crm.tools import AWAY, UNKNOWN
 from engine.messages import ToolRequest
 from tests.crm.conftest import Ask
 from tests.crm.crowd import Answered, Crowd, answers_of
+from tests.crm.databases import emptied
 
 BOOKING = {"service": "oil change", "date": "2026-11-27", "time": "09:00"}
 BOOKED_BY_BO = BOOKING | {"vehicle": None, "name": "Bo Diaz"}
@@ -61,6 +62,13 @@ def sent_away(answered: Sequence[Answered]) -> list[str]:
     return [str(error) for error in errors] + [
         one.result.result for one in answered if one.answer.get("error") in (AWAY, UNKNOWN)
     ]
+
+
+@pytest.fixture
+async def seeded_url(shared_url: str) -> str:
+    """One for all of these tests."""
+    await emptied(shared_url)
+    return shared_url
 
 
 @pytest.fixture

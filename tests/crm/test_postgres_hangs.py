@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from crm.postgres import PostgresRecords
 from crm.tools import DealershipTools
 from tests.stall import Stall, stall_before
 
@@ -55,3 +56,24 @@ async def test_tools_work_again_when_postgres_does(
             while not (await ask("get_upcoming_appointments"))[0].ok:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert (await toolbox.context("+13125550142", "")).customer is not None
+
+
+async def test_whoever_waits_for_their_turn_is_not_told_that_postgres_is_away(seeded_url: str) -> None:
+    records = PostgresRecords(seeded_url, limit_s=0.3, pool_size=1)
+    await records.open()
+    try:
+
+        async def second() -> int:
+            async with records.work() as work:
+                return await work.take_epoch("CA2", 1)
+
+        async with records.work() as first:
+            await first.take_epoch("CA1", 1)
+            waiting = asyncio.create_task(second())
+            for _ in range(5):  # longer than a connection may take, but never idle
+                await asyncio.wait([waiting], timeout=0.2)
+                await first.stored("K")
+        async with asyncio.timeout(30):
+            assert await waiting == 1
+    finally:
+        await records.close()

@@ -276,7 +276,7 @@ async def test_a_booking_whose_commit_was_lost_is_told_as_unknown_while_postgres
     rows: asyncpg.Connection,
     reaches_it: bool,
 ) -> None:
-    async with cut_at_commit(seeded_url, make_tools, ask_of, reaches_it=reaches_it, run_s=1.5) as (cut, ask):
+    async with cut_at_commit(seeded_url, make_tools, ask_of, reaches_it=reaches_it, run_s=3.0) as (cut, ask):
         result, answer = await ask("book_appointment", key="K", **BOOKING)
         assert (result.ok, result.unknown) == (False, True)
         assert "not known whether" in answer["error"]

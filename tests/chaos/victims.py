@@ -17,7 +17,7 @@ from engine.phrases import FILLERS
 from engine.session import Whereabouts
 from simulators.caller import Caller, HeardSentence
 from tests.chaos.trials import Row
-from tests.whole.bench import Bench, Talk, eventually
+from tests.whole.bench import Bench, Talk, audible, eventually
 
 ZONE = ZoneInfo("America/Chicago")
 GREETING = ("Thanks for calling Elm.", "How can I help you today?")
@@ -153,7 +153,8 @@ def heard_in_order(talk: Talk, expected: list[str]) -> None:
 def heard_all_once(talk: Talk, expected: list[str]) -> None:
     """As `heard_in_order`, and without a pause in any sentence."""
     heard_in_order(talk, expected)
-    assert talk.gaps() == [], (talk.gaps(), talk.call.journal.all("stalled"))
+    heard = [gap for gap in talk.gaps() if audible(gap)]
+    assert heard == [], (heard, talk.call.journal.all("stalled"))
 
 
 def in_one_stream(talk: Talk) -> None:

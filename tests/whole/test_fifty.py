@@ -28,7 +28,7 @@ class Customer:
     """A caller whose name is in everything that is said to them, and who wants an hour of their own."""
 
     def __init__(self, bench: Bench, place: int) -> None:
-        self.name = f"Caller{place:02}"
+        self.name = "Caller" + "abcdefghij"[place // 10] + "abcdefghij"[place % 10]  # no digit is spoken
         self.number = bench.number()
         day, hour = divmod(place, A_DAYS_TIMES)
         opens = dt.datetime.combine(quiet_days()[day], dt.time(8), ZONE)

@@ -9,7 +9,7 @@ from bench.results import percentile
 from bench.vendors import Spoken
 from simulators.caller import Caller
 from simulators.model import says
-from tests.whole.bench import ACCOUNT, AUTH_TOKEN, LIMIT_S, Bench, Talk, eventually
+from tests.whole.bench import ACCOUNT, AUTH_TOKEN, LIMIT_S, Bench, Talk, audible, eventually
 
 pytestmark = [pytest.mark.whole, pytest.mark.asyncio(loop_scope="session")]
 
@@ -83,7 +83,7 @@ async def test_a_flood_of_webhooks_and_sockets_is_turned_away_and_running_calls_
     print(f"p99 of frame delay {quiet:.1f} ms, in the flood {flooded:.1f} ms; {blow.outcomes}")
     print(f"over in {blow.ended - blow.began:.1f} s, webhooks in {max(blow.answered_ms):.0f} ms at most")
     for talk in talks:
-        assert talk.gaps() == []
+        assert [gap for gap in talk.gaps() if audible(gap)] == []
         assert talk.call.errors == []
         assert all(sentence.whole for sentence in talk.person.heard.sentences[:-1])  # then they hang up
     assert flooded - quiet < ADDED_P99_MS

@@ -12,6 +12,7 @@ import asyncpg
 
 from demo.scenario import Scenario
 from engine.callrows import Leg
+from engine.outcomes import End
 
 CONNECT_S = 10.0
 LOGGED_S = 15.0
@@ -190,6 +191,8 @@ def fault(record: Record, wish: Scenario, phone: str, *, mute: bool) -> str:
         return f"Expected {wish.wish}, in this order, but the tools did: {story}."
     if record.made != [change.what for change in record.changes]:
         return f"The call log tells of {', '.join(record.made) or 'nothing'}, but the tools did: {story}."
+    if record.ending != End.COMPLETED:
+        return f"All was done, but the call did not come to its goodbye: {record.ending or 'its log has no end'}."
     return ""
 
 

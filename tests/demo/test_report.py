@@ -22,7 +22,7 @@ def _record(
     *changes: Change, bookings: tuple[Booking, ...] = (RIGHT,), made: list[str] | None = None
 ) -> Record:
     told = [change.what for change in changes] if made is None else made
-    return Record(bookings=list(bookings), changes=list(changes), made=told)
+    return Record(ending="completed", bookings=list(bookings), changes=list(changes), made=told)
 
 
 def test_what_was_booked_moved_and_cancelled_as_wished_for_is_right() -> None:
@@ -75,6 +75,12 @@ def test_a_step_that_is_missing_or_out_of_order_is_a_fault(changes: tuple[Change
 def test_a_call_log_that_tells_another_story_is_a_fault() -> None:
     record = _record(BOOKED, MOVED, CANCELLED, made=["booked", "cancelled"])
     assert "call log" in fault(record, WISH, CALLER, mute=False)
+
+
+@pytest.mark.parametrize("ending", ["dropped", None])
+def test_a_call_that_did_not_come_to_its_goodbye_is_a_fault(ending: str | None) -> None:
+    record = dataclasses.replace(_record(BOOKED, MOVED, CANCELLED), ending=ending)
+    assert "goodbye" in fault(record, WISH, CALLER, mute=False)
 
 
 def test_a_mute_caller_must_have_booked_nothing() -> None:

@@ -65,7 +65,8 @@ def _played_through(messages: list[dict[str, Any]], tools: dict[str, Any], now: 
             unsaid_question = talk.asked
             if talk.asked in (Ask.CONFIRM, Ask.AGAIN) and "?" not in heard_of_us:
                 talk.asked = Ask.CUT
-            before = talk.heard if index and conversation[index - 1]["role"] == "user" else None
+            going_on = index and conversation[index - 1]["role"] == "user"
+            before = talk.heard if going_on or _ending_already(talk) else None
             listen(talk, _in_parts(before, _understood(text_of(message), talk, facts)), facts)
         elif message.get("tool_call_id") in calls:
             call = calls[message["tool_call_id"]]
@@ -81,6 +82,11 @@ def _played_through(messages: list[dict[str, Any]], tools: dict[str, Any], now: 
         talk.said, heard_of_us = reply.text, ""
     silent = messages[-1]["role"] in _INSTRUCTIONS and "silen" in text_of(messages[-1]).lower()
     return Reply(f"Are you still there? {talk.question}".strip()) if silent and conversation else reply
+
+
+def _ending_already(talk: Talk) -> bool:
+    """Whether the goodbye was about to be said."""
+    return talk.fresh is not None and talk.fresh.tool == "end_call"
 
 
 def _in_parts(before: Heard | None, heard: Heard) -> Heard:

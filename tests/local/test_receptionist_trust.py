@@ -291,6 +291,18 @@ def test_what_was_done_before_is_told_and_whether_the_new_wish_stands_is_asked()
     assert call.ran == ["book_appointment"]
 
 
+@pytest.mark.parametrize(
+    ("rest", "answer"), [("Thank you, the bite.", "Goodbye."), ("What are your hours?", "open")]
+)
+def test_what_follows_a_goodbye_that_was_cut_in_two_is_part_of_it_unless_it_asks_for_more(
+    rest: str, answer: str
+) -> None:
+    call = Conversation(Calendar(), KNOWN)
+    call.say("an oil change on Friday at nine")
+    call.say("Nothing else.")
+    assert answer in call.say(rest)
+
+
 @pytest.mark.parametrize("aside", ["what are your hours?", "uh"])
 def test_a_question_on_the_side_does_not_try_a_change_again(aside: str) -> None:
     call = Conversation(Doubtful(VOID), KNOWN)

@@ -70,10 +70,8 @@ class ToolPort(Actor):
     async def _ask(self, request: ToolRequest) -> None:
         began_s = now()
         result = await self._answer(self._pool.run, request, self._limit_s)
-        if request.tool not in self._changing:
-            result = msgspec.structs.replace(
-                result, unknown=False
-            )  # there is nothing that it could have done
+        if request.tool not in self._changing:  # there is nothing that it could have done
+            result = msgspec.structs.replace(result, unknown=False)
         elif result.unknown:
             count("changes_settled")
             settled = await self._answer(self._pool.settle, request, self._settle_s)

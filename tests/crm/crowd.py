@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import msgspec
+import structlog
 
 from crm.context import House
 from crm.nhtsa import Nhtsa
@@ -75,6 +76,7 @@ def _part(crowd: Crowd, part: list[ToolRequest], start: Any, answers: Any) -> No
 
 def main() -> None:
     """Starts the processes, and prints what they were answered."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     crowd = msgspec.json.decode(sys.stdin.read(), type=Crowd)
     fork = multiprocessing.get_context("fork")
     start, answers = fork.Barrier(len(crowd.parts)), fork.Queue()
@@ -97,9 +99,7 @@ async def answers_of(crowd: Crowd) -> list[Answered]:
     async with asyncio.timeout(2 * LIMIT_S):
         told, _ = await running.communicate(msgspec.json.encode(crowd))
     assert running.returncode == 0
-    # What is logged is in between.
-    lines = [line for line in told.splitlines() if line.startswith(b"{")]
-    return [msgspec.json.decode(line, type=Answered) for line in lines]
+    return [msgspec.json.decode(line, type=Answered) for line in told.splitlines()]
 
 
 if __name__ == "__main__":
